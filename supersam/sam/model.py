@@ -1,0 +1,95 @@
+"""SAM's prompt encoder and mask decoder around any encoder.
+
+The modules are segment-anything's own (Meta, Apache-2.0), so the tensors carry the names of the original SAM
+checkpoints and official decoders load. What is added here: batches of images, and any input resolution. Prompts
+are given in a frame whose longest side is 1024, whatever the resolution, as the original decoder expects.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
+from torch import Tensor, nn
+
+from supersam.space.ops import EMBEDDING
+
+FRAME = 1024  # pixels of the longest side in prompt coordinates
+MULTIMASK = slice(1, 4)  # the decoder's three masks for an ambiguous prompt; mask 0 is for a clear one
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts for a batch of images, the same number for each; a prompt is points or a box.
+
+    Shape:
+        - points: (B, N, P, 2), (x, y) in the 1024 frame; labels: (B, N, P), 1 object, 0 background
+        - boxes: (B, K, 4), (x0, y0, x1, y1) in the 1024 frame
+    """
+
+    points: Tensor | None = None
+    labels: Tensor | None = None
+    boxes: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Decoded masks, those of the point prompts first.
+
+    Shape:
+        - logits: (B, N + K, 4, R/4, R/4); above 0 is inside
+        - iou: (B, N + K, 4), predicted
+    """
+
+    logits: Tensor
+    iou: Tensor
+
+
+class Sam(nn.Module):
+    """An image encoder with SAM's prompt encoder and mask decoder, its tensors named as in the original SAM."""
+
+    def __init__(self, image_encoder: nn.Module) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=EMBEDDING,
+            image_embedding_size=(FRAME // 16, FRAME // 16),
+            input_image_size=(FRAME, FRAME),
+            mask_in_chans=16,
+        )
+        self.mask_decoder = MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=EMBEDDING, mlp_dim=2048, num_heads=8),
+            transformer_dim=EMBEDDING,
+            iou_head_depth=3,
+            iou_head_hidden_dim=256,
+        )
+
+    def decode(self, embeddings: Tensor, prompts: Prompts) -> Masks:
+        """Decode every prompt of every image from its embedding.
+
+        Shape:
+            - embeddings: (B, 256, h, w)
+        """
+        batch, _, height, width = embeddings.shape
+        tokens = self._prompt_tokens(prompts)  # (B, Q, T, 256)
+        queries = tokens.shape[1]
+        dense = embeddings + self.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+        # The decoder repeats one image embedding over its prompts; given as part of the dense prompt it can differ.
+        logits, iou = self.mask_decoder.predict_masks(
+            image_embeddings=torch.zeros_like(embeddings[:1]),
+            image_pe=self.prompt_encoder.pe_layer((height, width)).unsqueeze(0),
+            sparse_prompt_embeddings=tokens.flatten(0, 1),
+            dense_prompt_embeddings=dense.repeat_interleave(queries, dim=0),
+        )
+        return Masks(logits.unflatten(0, (batch, queries)), iou.unflatten(0, (batch, queries)))
+
+    def _prompt_tokens(self, prompts: Prompts) -> Tensor:
+        encoded = []
+        if prompts.points is not None and prompts.labels is not None:
+            points = (prompts.points.flatten(0, 1), prompts.labels.flatten(0, 1))
+            tokens, _ = self.prompt_encoder(points=points, boxes=None, masks=None)
+            encoded.append(tokens.unflatten(0, prompts.points.shape[:2]))
+        if prompts.boxes is not None:
+            tokens, _ = self.prompt_encoder(points=None, boxes=prompts.boxes.flatten(0, 1), masks=None)
+            encoded.append(tokens.unflatten(0, prompts.boxes.shape[:2]))
+        return torch.cat(encoded, dim=1)

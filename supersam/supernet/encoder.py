@@ -1,0 +1,141 @@
+"""The plain encoder of an architecture: what is extracted, exported and deployed, and what the supernet runs.
+
+Image (B, 3, R, R), normalised -> SAM image embedding (B, 256, R/16, R/16).
+"""
+
+import torch.nn.functional as F
+from timm.layers import LayerNorm2d
+from timm.models.repvit import ConvNorm, RepVitStem
+from timm.models.vision_transformer_sam import Block, VisionTransformerSAM
+from torch import Tensor, nn
+
+from supersam.blocks import BLOCKS
+from supersam.space import AnyArchitecture, Architecture, Stage, ViTArchitecture
+from supersam.space.ops import EMBEDDING
+
+
+class ConditionalPosition(nn.Module):
+    """Positions by a residual depth-wise convolution (https://arxiv.org/abs/2102.10882), free of any resolution."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x)
+
+
+class EncoderStage(nn.Module):
+    """Entry (stem or down-sampling), positions, then blocks of one type.
+
+    Shape:
+        - Input: (B, C_in, H, W)
+        - Output: (B, width, H/4, W/4) for the first stage, else (B, width, H/2, W/2)
+    """
+
+    def __init__(self, stage: Stage, head_dim: int, c_in: int | None) -> None:
+        super().__init__()
+        self.entry = (
+            RepVitStem(3, stage.width, nn.GELU) if c_in is None else ConvNorm(c_in, stage.width, 3, stride=2, pad=1)
+        )
+        self.position = ConditionalPosition(stage.width)
+        self.blocks = nn.ModuleList(BLOCKS[stage.block](stage, index, head_dim) for index in range(stage.depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.position(self.entry(x))
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class FusingNeck(nn.Module):
+    """Fuse strides 8, 16 and 32 into SAM's image embedding at stride 16.
+
+    Shape:
+        - Input: (B, C2, R/8, R/8), (B, C3, R/16, R/16), (B, C4, R/32, R/32)
+        - Output: (B, 256, R/16, R/16)
+    """
+
+    def __init__(self, widths: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.lateral2 = nn.Conv2d(widths[0], EMBEDDING, 2, stride=2, bias=False)
+        self.lateral3 = nn.Conv2d(widths[1], EMBEDDING, 1, bias=False)
+        self.lateral4 = nn.Conv2d(widths[2], EMBEDDING, 1, bias=False)
+        self.norm1 = LayerNorm2d(EMBEDDING)
+        self.depthwise = nn.Conv2d(EMBEDDING, EMBEDDING, 3, padding=1, groups=EMBEDDING)
+        self.pointwise = nn.Conv2d(EMBEDDING, EMBEDDING, 1)
+        self.norm2 = LayerNorm2d(EMBEDDING)
+
+    def forward(self, x2: Tensor, x3: Tensor, x4: Tensor) -> Tensor:
+        coarse = F.interpolate(self.lateral4(x4), scale_factor=2.0, mode="nearest")
+        return self.mix(self.lateral2(x2) + self.lateral3(x3) + coarse)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Mix the sum of the three inputs."""
+        x = self.norm1(x)
+        return self.norm2(x + self.pointwise(F.gelu(self.depthwise(x))))
+
+
+class StagedEncoder(nn.Module):
+    """Four stages and a fusing neck."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        widths = [stage.width for stage in architecture.stages]
+        self.stages = nn.ModuleList(
+            EncoderStage(stage, architecture.head_dim, c_in)
+            for stage, c_in in zip(architecture.stages, [None, *widths[:-1]], strict=True)
+        )
+        self.neck = FusingNeck((widths[1], widths[2], widths[3]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return self.neck(*features[1:])
+
+
+def build_sam_vit(architecture: ViTArchitecture) -> VisionTransformerSAM:
+    """Build SAM's plain ViT of timm with the kept layers, each with its own heads and MLP width."""
+    network = VisionTransformerSAM(
+        img_size=architecture.resolution,
+        patch_size=16,
+        num_classes=0,
+        embed_dim=architecture.width,
+        depth=0,
+        num_heads=architecture.width // architecture.head_dim,
+        use_rel_pos=True,
+        neck_chans=EMBEDDING,
+        global_pool="",
+    )
+    side = architecture.resolution // 16
+    network.blocks = nn.Sequential(
+        *(_sam_block(architecture.width, architecture.head_dim, layer, side) for layer in architecture.layers)
+    )
+    return network
+
+
+def _sam_block(width: int, head_dim: int, layer: object, side: int) -> Block:
+    heads, mlp_width, window = layer.heads, layer.mlp_width, layer.window  # type: ignore[attr-defined]
+    block = Block(
+        width,
+        num_heads=width // head_dim,
+        mlp_ratio=mlp_width / width,
+        use_rel_pos=True,
+        window_size=window,
+        input_size=(side, side),
+    )
+    inner = heads * head_dim
+    if inner != width:  # timm ties the heads to the width; fewer heads of the same size need their own projections
+        block.attn.num_heads = heads
+        block.attn.qkv = nn.Linear(width, 3 * inner)
+        block.attn.proj = nn.Linear(inner, width)
+    return block
+
+
+def build_encoder(architecture: AnyArchitecture) -> nn.Module:
+    """Build the plain encoder with fresh weights."""
+    if isinstance(architecture, ViTArchitecture):
+        return build_sam_vit(architecture)
+    return StagedEncoder(architecture)

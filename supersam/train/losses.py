@@ -1,0 +1,67 @@
+"""SAM's training losses (https://arxiv.org/abs/2304.02643, appendix A), on soft masks at stride 4."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from supersam.sam.model import MULTIMASK, Masks
+
+FOCAL_WEIGHT = 20.0
+FOCAL_GAMMA = 2.0
+FOCAL_ALPHA = 0.25
+
+
+def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the focal loss (https://arxiv.org/abs/1708.02002) of each mask; targets may be shares of a pixel.
+
+    Shape:
+        - logits, target: (..., H, W); output: (...)
+    """
+    probability = torch.sigmoid(logits)
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    alpha = FOCAL_ALPHA * target + (1 - FOCAL_ALPHA) * (1 - target)
+    return (alpha * (probability - target).abs() ** FOCAL_GAMMA * entropy).mean(dim=(-2, -1))
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the dice loss (https://arxiv.org/abs/1606.04797) of each mask.
+
+    Shape:
+        - logits, target: (..., H, W); output: (...)
+    """
+    probability = torch.sigmoid(logits)
+    overlap = 2 * (probability * target).sum(dim=(-2, -1))
+    return 1 - (overlap + 1) / (probability.sum(dim=(-2, -1)) + target.sum(dim=(-2, -1)) + 1)
+
+
+def soft_iou(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the intersection over union of the thresholded mask with a soft target, without gradient."""
+    predicted = (logits.detach() > 0).to(target.dtype)
+    overlap = (predicted * target).sum(dim=(-2, -1))
+    union = (predicted + target - predicted * target).sum(dim=(-2, -1))
+    return overlap / union.clamp(min=1e-6)
+
+
+def prompt_loss(masks: Masks, targets: Tensor, n_points: int) -> Tensor:
+    """Return the loss of a batch whose first ``n_points`` prompts are points and whose rest are boxes.
+
+    A point is ambiguous: only the best of its three masks learns. A box uses the single mask. The IoU head
+    learns the true overlap of every mask that was judged.
+
+    Shape:
+        - masks.logits: (B, Q, 4, h, w); targets: (B, Q, h, w); output: a scalar
+    """
+    every = targets.unsqueeze(2)
+    points, boxes = masks.logits[:, :n_points, MULTIMASK], masks.logits[:, n_points:, :1]
+    losses = []
+    for logits, target, iou in (
+        (points, every[:, :n_points], masks.iou[:, :n_points, MULTIMASK]),
+        (boxes, every[:, n_points:], masks.iou[:, n_points:, :1]),
+    ):
+        if logits.shape[1] == 0:
+            continue
+        target = target.expand_as(logits)
+        mask_loss = FOCAL_WEIGHT * focal_loss(logits, target) + dice_loss(logits, target)
+        iou_loss = (iou - soft_iou(logits, target)).square().mean(dim=2)
+        losses.append(mask_loss.min(dim=2).values + iou_loss)
+    return torch.cat(losses, dim=1).mean()
