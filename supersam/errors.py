@@ -9,6 +9,7 @@ SuperSAMError                 1  failed
 ├── DamagedError              1  a file is there and cannot be read as what it should be
 │   ├── CheckpointError       1  ... a checkpoint
 │   ├── LatencyTableError     1  ... a latency table
+│   │   └── MissingEntryError 4  a table that is sound says nothing about a part
 │   └── DataError             1  ... an image or a mask file
 └── EnvironmentProblem        5  a package is missing, a port is taken
 """
@@ -56,6 +57,12 @@ class CheckpointError(DamagedError):
 
 class LatencyTableError(DamagedError):
     """A latency table is damaged or lacks an entry."""
+
+
+class MissingEntryError(LatencyTableError):
+    """A latency table is sound and says nothing about a part of an encoder."""
+
+    exit_code = 4
 
 
 class DataError(DamagedError):

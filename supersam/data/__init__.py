@@ -1,0 +1,1 @@
+"""Images with masks: packs in COCO format, seeded shapes, transforms and prompts."""

@@ -50,7 +50,9 @@ class ImageRecord:
         except FileNotFoundError as problem:
             raise MissingError(f"image {self.path} is named in the annotations and is not there") from problem
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as problem:
-            raise DataError(f"image {self.path} does not decode ({problem}); replace it or remove its record") from problem
+            raise DataError(
+                f"image {self.path} does not decode ({problem}); replace it or remove its record"
+            ) from problem
         if image.shape[:2] != (self.height, self.width):
             raise DataError(
                 f"image {self.path} is {image.shape[1]}x{image.shape[0]} pixels, its annotations say "

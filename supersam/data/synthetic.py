@@ -5,6 +5,7 @@ It shows that every joint works; it says nothing about real images.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ def write_pack(folder: Path, n_train: int = 48, n_val: int = 16, side: int = 192
     (folder / "annotations").mkdir(exist_ok=True)
     rng = np.random.default_rng(seed)
     for split, count in (("train", n_train), ("val", n_val)):
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for number in range(count):
             pixels, masks = draw(rng, side)
             name = f"{split}_{number:04d}.png"
@@ -51,10 +53,9 @@ def draw(rng: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], list[N
     masks: list[NDArray[np.uint8]] = []
     for _ in range(int(rng.integers(3, 7))):
         shape = _shape(rng, side)
-        masks = [mask & ~shape for mask in masks] + [shape]
+        masks = [mask * (1 - shape) for mask in masks] + [shape]
         image = np.where(shape[..., None].astype(bool), _texture(rng, side), image)
-    visible = [mask & 1 for mask in masks]
-    return image, [mask for mask in visible if mask.sum() >= 40]
+    return image, [mask for mask in masks if mask.sum() >= 40]
 
 
 def _texture(rng: np.random.Generator, side: int) -> NDArray[np.uint8]:

@@ -25,7 +25,7 @@ def to_input(image: NDArray[np.uint8], resolution: int) -> Tensor:
         - image: (H, W, 3), values 0 to 255
         - Output: (3, R, R), normalised; the padding is zero
     """
-    height, width = fitted_size(*image.shape[:2], resolution)
+    height, width = fitted_size(image.shape[0], image.shape[1], resolution)
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(resized, dtype=np.float32)).permute(2, 0, 1)
     return F.pad((pixels - PIXEL_MEAN) / PIXEL_STD, (0, resolution - width, 0, resolution - height))
@@ -39,7 +39,7 @@ def to_target(mask: NDArray[np.uint8], resolution: int, stride: int) -> Tensor:
         - Output: (R/stride, R/stride), values 0 to 1
     """
     side = resolution // stride
-    height, width = fitted_size(*mask.shape, resolution)
+    height, width = fitted_size(mask.shape[0], mask.shape[1], resolution)
     image = Image.fromarray(mask * 255).resize((width, height), Image.Resampling.BOX)
     full = torch.zeros(resolution, resolution)
     full[:height, :width] = torch.from_numpy(np.array(image, dtype=np.float32) / 255)

@@ -1,0 +1,1 @@
+"""Measuring the parts of encoders on this machine."""

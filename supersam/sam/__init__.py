@@ -1,0 +1,1 @@
+"""SAM around an encoder: prompt encoder and mask decoder of segment-anything."""

@@ -1,0 +1,1 @@
+"""Search with Optuna: accuracy against latency on a device."""

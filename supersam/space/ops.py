@@ -135,6 +135,7 @@ def efficientvit(side: int, width: int, ratio: int, head_dim: int) -> Ops:
             _linear(width, qkv, tokens),
             _depthwise(qkv, 5, side, 0),
             Ops(per_head * tokens, 0, 2 * qkv * tokens + per_head, 1, per_head),
+            _pointwise(2 * qkv * tokens),  # both scales joined
             Ops(2 * product * tokens, 0, 2 * (4 * width * tokens + state), 2, 0),
             _pointwise(2 * width * tokens),
             _linear(2 * width, width, tokens, 2 * width),

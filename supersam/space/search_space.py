@@ -9,6 +9,7 @@ import math
 import random
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,9 +77,11 @@ class _Space(BaseModel):
     def contains_space(self, other: "SearchSpace") -> bool:
         """Return whether every architecture of ``other`` is one of this space."""
         mine, theirs = self.variables(), other.variables()
-        return mine.keys() == theirs.keys() and all(
-            set(theirs[name]) <= set(mine[name]) for name in mine
-        ) and self.contains(other.smallest())
+        return (
+            mine.keys() == theirs.keys()
+            and all(set(theirs[name]) <= set(mine[name]) for name in mine)
+            and self.contains(other.smallest())
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -94,9 +97,9 @@ class _Space(BaseModel):
 
 
 def _check_rising(value: Any) -> None:
-    if isinstance(value, tuple) and len(value) > 1 and all(isinstance(item, int) for item in value):
-        if any(left >= right for left, right in zip(value, value[1:], strict=False)):
-            raise ValueError(f"choices must rise and differ, got {list(value)}")
+    numbers = isinstance(value, tuple) and all(isinstance(item, int) for item in value)
+    if numbers and any(left >= right for left, right in pairwise(value)):
+        raise ValueError(f"choices must rise and differ, got {list(value)}")
 
 
 class StageChoices(BaseModel):
@@ -166,7 +169,9 @@ class StagedSpace(_Space):
         """
         self._check_choices(choices)
         stages = tuple(
-            Stage(window=stage.window, **{k: choices[f"stage{number}.{k}"] for k in ("block", "depth", "width", "ratio")})
+            Stage(
+                window=stage.window, **{k: choices[f"stage{number}.{k}"] for k in ("block", "depth", "width", "ratio")}
+            )
             for number, stage in enumerate(self.stages, start=1)
         )
         return Architecture(resolution=choices["resolution"], head_dim=self.head_dim, stages=stages)

@@ -1,0 +1,1 @@
+"""The weight-sharing supernet and the plain encoders it is made of."""

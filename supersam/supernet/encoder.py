@@ -10,7 +10,7 @@ from timm.models.vision_transformer_sam import Block, VisionTransformerSAM
 from torch import Tensor, nn
 
 from supersam.blocks import BLOCKS
-from supersam.space import AnyArchitecture, Architecture, Stage, ViTArchitecture
+from supersam.space import AnyArchitecture, Architecture, Layer, Stage, ViTArchitecture
 from supersam.space.ops import EMBEDDING
 
 
@@ -111,27 +111,45 @@ def build_sam_vit(architecture: ViTArchitecture) -> VisionTransformerSAM:
     )
     side = architecture.resolution // 16
     network.blocks = nn.Sequential(
-        *(_sam_block(architecture.width, architecture.head_dim, layer, side) for layer in architecture.layers)
+        *(build_sam_layer(architecture.width, architecture.head_dim, layer, side) for layer in architecture.layers)
     )
     return network
 
 
-def _sam_block(width: int, head_dim: int, layer: object, side: int) -> Block:
-    heads, mlp_width, window = layer.heads, layer.mlp_width, layer.window  # type: ignore[attr-defined]
+def build_sam_layer(width: int, head_dim: int, layer: Layer, side: int) -> Block:
+    """Build timm's SAM block with the heads and MLP width of a layer.
+
+    Shape:
+        - Input and output of the block: (B, side, side, width)
+    """
     block = Block(
         width,
         num_heads=width // head_dim,
-        mlp_ratio=mlp_width / width,
+        mlp_ratio=layer.mlp_width / width,
         use_rel_pos=True,
-        window_size=window,
+        window_size=layer.window,
         input_size=(side, side),
     )
-    inner = heads * head_dim
+    inner = layer.heads * head_dim
     if inner != width:  # timm ties the heads to the width; fewer heads of the same size need their own projections
-        block.attn.num_heads = heads
+        block.attn.num_heads = layer.heads
         block.attn.qkv = nn.Linear(width, 3 * inner)
         block.attn.proj = nn.Linear(inner, width)
     return block
+
+
+def build_sam_neck(width: int) -> nn.Sequential:
+    """Build SAM's own neck.
+
+    Shape:
+        - Input: (B, width, H, W); output: (B, 256, H, W)
+    """
+    return nn.Sequential(
+        nn.Conv2d(width, EMBEDDING, 1, bias=False),
+        LayerNorm2d(EMBEDDING),
+        nn.Conv2d(EMBEDDING, EMBEDDING, 3, padding=1, bias=False),
+        LayerNorm2d(EMBEDDING),
+    )
 
 
 def build_encoder(architecture: AnyArchitecture) -> nn.Module:

@@ -7,6 +7,7 @@ extracted. The architecture is an argument and no state is kept between calls (d
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ def leading(full: Tensor, shape: torch.Size, segments: tuple[int, int] | None = 
         return full[tuple(slice(size) for size in shape)].contiguous()
     dim, n = segments
     apart = full.unflatten(dim, (n, -1))
-    wanted = list(shape[:dim]) + [n, shape[dim] // n] + list(shape[dim + 1 :])
+    wanted = [*shape[:dim], n, shape[dim] // n, *shape[dim + 1 :]]
     return apart[tuple(slice(size) for size in wanted)].flatten(dim, dim + 1)
 
 
@@ -54,15 +55,19 @@ class Supernet(nn.Module):
         self.store = _staged_store(space) if isinstance(space, StagedSpace) else _vit_store(space)
         self._local = threading.local()  # functional_call swaps tensors in and out: one set of skeletons a thread
 
-    def forward(self, x: Tensor, architecture: AnyArchitecture) -> Tensor:
-        embedding: Tensor = functional_call(self._skeleton(architecture), self.active_tensors(architecture), (x,))
+    def forward(
+        self, x: Tensor, architecture: AnyArchitecture, statistics: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Run a subnet; ``statistics`` are its BatchNorm statistics, if they are known."""
+        tensors = {**self.active_tensors(architecture), **(statistics or {})}
+        embedding: Tensor = functional_call(self._skeleton(architecture), tensors, (x,))
         return embedding
 
     def active_tensors(self, architecture: AnyArchitecture) -> dict[str, Tensor]:
         """Return the parameters and buffers of a subnet, by their names in the plain encoder."""
         if not self.space.contains(architecture):
             raise SearchSpaceError(
-                f"architecture {architecture.digest} ({architecture.describe()}) is not in the space {self.space.name!r}"
+                f"architecture {architecture.digest} ({architecture.describe()}) is not in space {self.space.name!r}"
             )
         owned = {**dict(self.store.named_parameters()), **dict(self.store.named_buffers())}
         wanted = self._shapes(architecture)

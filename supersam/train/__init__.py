@@ -1,0 +1,1 @@
+"""Training a supernet: sandwich rule, SAM's losses, a loop that resumes."""

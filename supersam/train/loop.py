@@ -20,18 +20,18 @@ import torch.distributed as dist
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from supersam.checkpoints.files import load_checkpoint, save_checkpoint
+from supersam.checkpoints.supernets import load_weights
 from supersam.data.coco import Pack, load_packs
 from supersam.data.synthetic import write_pack
 from supersam.errors import CheckpointError, ConfigError, MissingError
 from supersam.sam.model import Sam
 from supersam.space import SearchSpace, load_space
-from supersam.supernet.checkpoint import load_checkpoint, save_checkpoint
 from supersam.supernet.supernet import Supernet
 from supersam.train.batches import make_batch
 from supersam.train.config import TrainConfig
-from supersam.train.losses import prompt_loss
+from supersam.train.losses import balance_at, prompt_loss
 from supersam.train.optimizer import (
-    is_optimizer_tensor,
     learning_rate_at,
     make_optimizer,
     optimizer_tensors,
@@ -43,6 +43,7 @@ STATE_FILE = "training.safetensors"
 WEIGHTS_FILE = "weights.safetensors"
 LOG_FILE = "log.csv"
 LOG_EVERY = 10
+MAY_CHANGE = ("steps", "checkpoint_minutes")  # a run may be extended or cut; its schedule follows
 
 
 @dataclass
@@ -93,6 +94,8 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     weights = config.out / WEIGHTS_FILE
     if rank == 0:
         save_weights(run, weights)
+    if world > 1:
+        dist.destroy_process_group()
     return weights
 
 
@@ -104,47 +107,29 @@ def save_weights(run: Run, path: Path) -> None:
     save_checkpoint(path, "supernet", _record(run), tensors)
 
 
-def load_supernet(path: Path) -> tuple[Sam, dict[str, Any]]:
-    """Load a supernet from a weights or training file, in single precision and evaluation mode.
-
-    Returns:
-        The model, whose ``image_encoder`` is a ``Supernet``, and the record of the file.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    checkpoint = load_checkpoint(path)
-    if checkpoint.kind not in ("supernet", "training"):
-        raise CheckpointError(f"{path} holds a {checkpoint.kind}, a supernet is needed here")
-    try:
-        space: SearchSpace = TypeAdapter(SearchSpace).validate_python(checkpoint.record["space"])
-    except (KeyError, ValidationError) as problem:
-        raise CheckpointError(f"{path} has no valid search space in its header") from problem
-    model = Sam(Supernet(space))
-    _load_model(model, checkpoint.tensors, path)
-    return model.eval(), checkpoint.record
-
-
-def _load_model(model: Sam, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    own = {name: tensor for name, tensor in tensors.items() if not is_optimizer_tensor(name)}
-    try:
-        model.load_state_dict(own, strict=True)
-    except RuntimeError as problem:
-        raise CheckpointError(f"{path} does not fit its search space: {str(problem).splitlines()[1].strip()}") from problem
-
-
 def _build(config: TrainConfig) -> Run:
     space = load_space(config.space)
     unknown = set(config.resolution_weights) - set(space.resolutions)
     if unknown:
         raise ConfigError(f"resolution_weights: {min(unknown)} is not a resolution of {space.name} {space.resolutions}")
     if str(config.data) == "synthetic":
-        packs = load_packs(write_pack(config.out / "synthetic"), config.split)
+        packs = load_packs(_shared_synthetic(config.out / "synthetic"), config.split)
     else:
         packs = load_packs(config.data, config.split)
     torch.manual_seed(config.seed)
     model = Sam(Supernet(space)).train()
     optimizer = make_optimizer(model, config.learning_rate, config.weight_decay)
     return Run(config, space, model, optimizer, packs)
+
+
+def _shared_synthetic(folder: Path) -> Path:
+    """Let the first process write the seeded shapes and the others wait for them."""
+    several = dist.is_initialized()
+    if not several or dist.get_rank() == 0:
+        write_pack(folder)
+    if several:
+        dist.barrier()
+    return folder
 
 
 def _train_step(run: Run, rank: int, world: int) -> int:
@@ -161,7 +146,8 @@ def _train_step(run: Run, rank: int, world: int) -> int:
     losses = []
     for architecture in subnets:  # one backward for each subnet keeps one graph in memory at a time
         embeddings = run.model.image_encoder(batch.images, architecture)
-        loss = prompt_loss(run.model.decode(embeddings, batch.prompts), batch.targets, config.points_per_image)
+        masks = run.model.decode(embeddings, batch.prompts)
+        loss = prompt_loss(masks, batch.targets, config.points_per_image, balance_at(run.step / config.steps))
         (loss / len(subnets)).backward()  # type: ignore[no-untyped-call]
         losses.append(loss.item())
     if world > 1:
@@ -233,11 +219,11 @@ def _save_state(run: Run, rank: int) -> None:
 def _restore(run: Run, path: Path) -> None:
     checkpoint = load_checkpoint(path, "training")
     then, now = checkpoint.record["config"], _record(run)["config"]
-    changed = [key for key in now if then.get(key) != now[key]]
+    changed = [key for key in now if then.get(key) != now[key] and key not in MAY_CHANGE]
     if changed or checkpoint.record["space_fingerprint"] != run.space.fingerprint:
         what = ", ".join(changed) or "the search space"
         raise CheckpointError(f"{path} was written with another {what}; a resumed run must keep its configuration")
-    _load_model(run.model, checkpoint.tensors, path)
+    load_weights(run.model, checkpoint.tensors, path)
     restore_optimizer(run.optimizer, run.model, checkpoint.tensors)
     run.step, run.seconds = checkpoint.record["step"], checkpoint.record["seconds"]
 
@@ -291,7 +277,9 @@ def _progress(run: Run, rank: int) -> Iterator[Any]:
                 _log(run, rate)
                 if not console.is_terminal:
                     left = elapsed / (run.step - first) * (run.config.steps - run.step)
-                    line = f"step {run.step}/{run.config.steps}  loss {loss}  {rate:.1f} images/s  eta {left / 60:.0f} min"
+                    line = (
+                        f"step {run.step}/{run.config.steps}  loss {loss}  {rate:.1f} images/s  eta {left / 60:.0f} min"
+                    )
                     print(line, file=sys.stderr, flush=True)
 
         yield report

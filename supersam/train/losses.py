@@ -1,4 +1,8 @@
-"""SAM's training losses (https://arxiv.org/abs/2304.02643, appendix A), on soft masks at stride 4."""
+"""SAM's training losses (https://arxiv.org/abs/2304.02643, appendix A), on soft masks at stride 4.
+
+Objects here are often a hundredth of the image, and from fresh weights the plain focal loss settles at empty masks.
+So a training begins with a focal loss that gives object and background equal weight, and ends with SAM's own.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +13,8 @@ from supersam.sam.model import MULTIMASK, Masks
 FOCAL_WEIGHT = 20.0
 FOCAL_GAMMA = 2.0
 FOCAL_ALPHA = 0.25
+BALANCED_WEIGHT = 2.0
+BALANCED_UNTIL, PLAIN_FROM = 0.5, 0.8  # share of the training
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -21,6 +27,25 @@ def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     alpha = FOCAL_ALPHA * target + (1 - FOCAL_ALPHA) * (1 - target)
     return (alpha * (probability - target).abs() ** FOCAL_GAMMA * entropy).mean(dim=(-2, -1))
+
+
+def balanced_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the focal loss with object and background averaged apart, so that both weigh the same.
+
+    Shape:
+        - logits, target: (..., H, W); output: (...)
+    """
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    focal = (torch.sigmoid(logits) - target).abs() ** FOCAL_GAMMA * entropy
+    background = 1 - target
+    inside = (focal * target).sum(dim=(-2, -1)) / target.sum(dim=(-2, -1)).clamp(min=1)
+    outside = (focal * background).sum(dim=(-2, -1)) / background.sum(dim=(-2, -1)).clamp(min=1)
+    return inside + outside
+
+
+def balance_at(progress: float) -> float:
+    """Return the share of the balanced focal loss at a point of the training, 0 to 1."""
+    return min(1.0, max(0.0, (PLAIN_FROM - progress) / (PLAIN_FROM - BALANCED_UNTIL)))
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -42,7 +67,7 @@ def soft_iou(logits: Tensor, target: Tensor) -> Tensor:
     return overlap / union.clamp(min=1e-6)
 
 
-def prompt_loss(masks: Masks, targets: Tensor, n_points: int) -> Tensor:
+def prompt_loss(masks: Masks, targets: Tensor, n_points: int, balance: float = 0.0) -> Tensor:
     """Return the loss of a batch whose first ``n_points`` prompts are points and whose rest are boxes.
 
     A point is ambiguous: only the best of its three masks learns. A box uses the single mask. The IoU head
@@ -61,7 +86,16 @@ def prompt_loss(masks: Masks, targets: Tensor, n_points: int) -> Tensor:
         if logits.shape[1] == 0:
             continue
         target = target.expand_as(logits)
-        mask_loss = FOCAL_WEIGHT * focal_loss(logits, target) + dice_loss(logits, target)
+        mask_loss = _focal(logits, target, balance) + dice_loss(logits, target)
         iou_loss = (iou - soft_iou(logits, target)).square().mean(dim=2)
         losses.append(mask_loss.min(dim=2).values + iou_loss)
     return torch.cat(losses, dim=1).mean()
+
+
+def _focal(logits: Tensor, target: Tensor, balance: float) -> Tensor:
+    loss = torch.zeros(())
+    if balance > 0:
+        loss = loss + balance * BALANCED_WEIGHT * balanced_focal_loss(logits, target)
+    if balance < 1:
+        loss = loss + (1 - balance) * FOCAL_WEIGHT * focal_loss(logits, target)
+    return loss

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-_PREFIX = "optimizer"
+from supersam.checkpoints.supernets import OPTIMIZER_PREFIX
+
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -30,7 +31,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
     """Return the state of the optimizer by parameter name."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return {
-        f"{_PREFIX}.{moment}.{names[id(parameter)]}": state[moment]
+        f"{OPTIMIZER_PREFIX}{moment}.{names[id(parameter)]}": state[moment]
         for parameter, state in optimizer.state.items()
         for moment in _MOMENTS
     }
@@ -39,11 +40,6 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
 def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Put back what ``optimizer_tensors`` returned."""
     for name, parameter in model.named_parameters():
-        state = {moment: tensors.get(f"{_PREFIX}.{moment}.{name}") for moment in _MOMENTS}
+        state = {moment: tensors.get(f"{OPTIMIZER_PREFIX}{moment}.{name}") for moment in _MOMENTS}
         if all(tensor is not None for tensor in state.values()):
             optimizer.state[parameter] = {moment: tensor.clone() for moment, tensor in state.items()}  # type: ignore[union-attr]
-
-
-def is_optimizer_tensor(name: str) -> bool:
-    """Return whether a tensor of a training checkpoint belongs to the optimizer."""
-    return name.startswith(_PREFIX + ".")

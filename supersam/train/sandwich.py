@@ -6,6 +6,7 @@ and every type of a stage learns in every step (docs/decisions/0004).
 """
 
 import random
+from typing import Any
 
 from supersam.space import AnyArchitecture, SearchSpace
 
@@ -17,7 +18,7 @@ def sandwich(space: SearchSpace, resolution: int, rng: random.Random, n_random: 
     dealt = {name: _deal(choices, n_subnets, rng) for name, choices in variables.items() if name.endswith(".block")}
     subnets = []
     for number in range(n_subnets):
-        choices = {"resolution": resolution}
+        choices: dict[str, Any] = {"resolution": resolution}
         for name, allowed in variables.items():
             if name in dealt:
                 choices[name] = dealt[name][number]

@@ -1,0 +1,133 @@
+// What runs in the browser: choices become state, state becomes the URL, keys move along the front.
+(function () {
+  "use strict";
+  String.prototype.trim = window.supersamTrim || String.prototype.trim;
+
+  // Dash makes its object after this file has run.
+  const skip = () => window.dash_clientside.no_update;
+  const THEME_KEY = "supersam-theme";
+  const BUDGET = "explore-budget";
+  let front = []; // [digest, milliseconds] of the drawn front, from fast to slow
+  let selected = null;
+
+  function triggers() {
+    return window.dash_clientside.callback_context.triggered.map((trigger) => {
+      const dot = trigger.prop_id.lastIndexOf("."); // keys may have dots
+      return { id: trigger.prop_id.slice(0, dot), prop: trigger.prop_id.slice(dot + 1), value: trigger.value };
+    });
+  }
+
+  // A button that is drawn anew reports itself once, without a click.
+  function clicked() {
+    return triggers().filter((trigger) => trigger.prop === "n_clicks" && trigger.value);
+  }
+
+  const frame = {
+    theme: function (clicks) {
+      const root = document.documentElement;
+      if (clicks) {
+        root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
+        try {
+          localStorage.setItem(THEME_KEY, root.dataset.theme);
+        } catch (blocked) {
+          // It holds until the page is left.
+        }
+      }
+      return [root.dataset.theme, String(root.dataset.theme === "dark")];
+    },
+  };
+
+  const explore = {
+    choose: function (clicks, submits, blurs, budget, state, shown) {
+      const next = Object.assign({}, state);
+      for (const click of clicked()) {
+        const id = JSON.parse(click.id);
+        next[id.name] = id.key;
+      }
+      if (triggers().some((trigger) => trigger.id === BUDGET)) {
+        const text = (budget || "").trim();
+        if (text !== ((shown && shown.budget) || "") || next.budget !== undefined) next.budget = text || "none";
+      }
+      return JSON.stringify(next) === JSON.stringify(state) ? skip() : next;
+    },
+
+    press: function (shown, ids) {
+      const pressed = (shown && shown.pressed) || {};
+      return ids.map((id) => String(pressed[id.name] === id.key));
+    },
+
+    mark: function (point, ids) {
+      return ids.map((id) => String(Boolean(point) && point.digest === id.digest));
+    },
+
+    pick: function (click) {
+      const rows = clicked();
+      if (rows.length) return JSON.parse(rows[rows.length - 1].id).digest;
+      const onFigure = triggers().some((trigger) => trigger.prop === "clickData");
+      const point = onFigure && click && click.points.find((one) => one.customdata);
+      return point ? point.customdata[0] : skip();
+    },
+
+    // The last trace is the ring around the selected point. One function makes the whole figure, so that a new
+    // base and a new selection cannot overwrite each other.
+    draw: function (base, point) {
+      selected = point;
+      front = (base && base.layout.meta.front) || [];
+      if (!base) return skip();
+      const ring = Object.assign({}, base.data[base.data.length - 1]);
+      ring.x = point ? [point.ms] : [];
+      ring.y = point ? [point.accuracy] : [];
+      return { data: base.data.slice(0, -1).concat([ring]), layout: base.layout };
+    },
+
+    writeUrl: function (shown, point) {
+      const parts = [shown && shown.query, point && point.is_chosen && "subnet=" + point.digest].filter(Boolean);
+      const search = parts.length ? "?" + parts.join("&") : "";
+      if (search !== location.search) history.replaceState(history.state, "", location.pathname + search);
+      return skip();
+    },
+
+    copy: function (clicks) {
+      return clicks || skip();
+    },
+  };
+
+  function step(key) {
+    if (key === "Home") return front[0];
+    if (key === "End") return front[front.length - 1];
+    const here = selected ? selected.ms : 0;
+    if (key === "ArrowRight" || key === "ArrowUp") return front.find((one) => one[1] > here);
+    if (key === "ArrowLeft" || key === "ArrowDown") return front.filter((one) => one[1] < here).pop();
+    return null;
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (!event.target.closest || !event.target.closest("#explore-chart")) return;
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const target = step(event.key);
+    if (target === null) return;
+    event.preventDefault(); // else the page scrolls
+    if (target) window.dash_clientside.set_props("explore-subnet", { data: target[0] });
+  });
+
+  // A hidden page need not ask for news.
+  document.addEventListener("visibilitychange", () => {
+    if (document.getElementById("explore-chart")) {
+      window.dash_clientside.set_props("explore-tick", { disabled: document.hidden });
+    }
+  });
+
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (event) => {
+    let kept = null;
+    try {
+      kept = localStorage.getItem(THEME_KEY);
+    } catch (blocked) {
+      // Nothing is kept.
+    }
+    if (kept) return;
+    document.documentElement.dataset.theme = event.matches ? "dark" : "light";
+    window.dash_clientside.set_props("frame-theme", { data: document.documentElement.dataset.theme });
+  });
+
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { frame, explore });
+})();

@@ -1,0 +1,113 @@
+"""The panel about one subnet: what it is, how accurate, how fast on every device, and where its time goes."""
+
+from dash import html
+
+from supersam.results import Candidate
+
+from . import components, wording
+from .anatomy import Section, sections
+from .view import View
+
+
+def heading(view: View, candidate: Candidate) -> html.Section:
+    """Return which subnet this is and how it stands to the budget."""
+    place = "on the front" if candidate.digest in view.front_digests else "dominated"
+    badges = [place]
+    if view.best is not None and view.best.digest == candidate.digest:
+        badges.insert(0, "best")
+    if not view.fits(candidate):
+        badges.append(f"over budget ({wording.bound(candidate, view.risk)})")
+    return html.Section(
+        [
+            html.H2(["Subnet ", html.Code(candidate.digest)]),
+            html.P([html.Span(badge, className="badge") for badge in badges]),
+            html.P(f"{wording.cost(candidate)}, input {candidate.architecture.resolution}px", className="muted"),
+        ]
+    )
+
+
+def extract_command(view: View, candidate: Candidate) -> str:
+    """Return the command that writes this subnet to a file."""
+    return f"supersam extract {view.source.argument} {candidate.digest} -o {candidate.digest}.safetensors"
+
+
+def details(view: View, candidate: Candidate) -> list[html.Section]:
+    """Return the sections of the panel below its heading."""
+    return [
+        _accuracy(candidate),
+        _structure(view, candidate),
+        _devices(view, candidate),
+    ]
+
+
+def _accuracy(candidate: Candidate) -> html.Section:
+    accuracy = candidate.accuracy
+    head = [html.H3("Accuracy"), html.P([html.Strong(f"{accuracy.value:.3f}"), _rest(wording.accuracy(accuracy))])]
+    if not accuracy.packs:
+        return html.Section([*head, html.P("No values per pack: it was not measured.", className="muted")])
+    prompts = list(dict.fromkeys(prompt for values in accuracy.packs.values() for prompt in values))
+    rows = [
+        html.Tr([html.Th(pack, scope="row"), *(_cell(values.get(prompt)) for prompt in prompts)])
+        for pack, values in accuracy.packs.items()
+    ]
+    caption = "Mean IoU per pack and prompt"
+    return html.Section(
+        [*head, components.table(caption, ["pack", *prompts], rows, numeric=prompts, hide_caption=True)]
+    )
+
+
+def _rest(text: str) -> str:
+    """Return a written number without its leading figure, which is shown larger."""
+    return " " + text.partition(" ")[2]
+
+
+def _cell(value: float | None) -> html.Td:
+    return html.Td("-" if value is None else f"{value:.3f}", className="number")
+
+
+def _structure(view: View, candidate: Candidate) -> html.Section:
+    found = sections(candidate.architecture, view.device)
+    widest = max((section.width for section in found), default=0) or 1
+    rows = [html.Li(_section(section, widest), className="stage") for section in found]
+    note = [] if view.device.table else [html.P("No shares: the table of this device is not here.", className="muted")]
+    heading = html.H3(f"Stages, and their share of the latency on {view.device.name}")
+    return html.Section([heading, html.Ol(rows, className="stages"), *note])
+
+
+def _section(section: Section, widest: int) -> list[html.Div | html.Span]:
+    """Return one line: name, a bar for each block (as wide as its channels), shape and share."""
+    share = "" if section.share is None else f"{section.share:.0%}"
+    bar = {"width": f"{100 * (section.share or 0):.1f}%"}
+    title = None if section.ms is None else f"{wording.ms(section.ms)} of {section.label}"
+    return [
+        html.Span(section.label, className="stage-label"),
+        html.Span([html.Strong(section.block), f" {section.shape}"], className="stage-text"),
+        html.Div(_tiles(section, widest), className="tiles", **components.aria(hidden="true")),
+        html.Div(
+            html.Div(className="bar", style=bar), className="track", title=title, **components.aria(hidden="true")
+        ),
+        html.Span(share, className="number stage-share"),
+    ]
+
+
+def _tiles(section: Section, widest: int) -> list[html.Div]:
+    style = {"width": f"{max(100 * section.width / widest, 8):.0f}%"}
+    return [html.Div(className=f"tile {section.block}", style=style) for _ in range(section.depth)]
+
+
+def _devices(view: View, candidate: Candidate) -> html.Section:
+    rows = []
+    for device, _ in view.devices.values():
+        reason = device.why_not([candidate.architecture])
+        is_current = device.key == view.device.key
+        name = html.Th(device.name, scope="row")
+        if reason:
+            rows.append(html.Tr([name, html.Td(components.short(reason), colSpan=3, className="muted", title=reason)]))
+            continue
+        latency = view.latency_on(device, candidate)
+        numbers = [wording.ms(latency.ms), f"{wording.number(latency.lo)}-{wording.number(latency.hi)}"]
+        cells = [*(html.Td(text, className="number") for text in numbers), html.Td(latency.method)]
+        rows.append(html.Tr([name, *cells], **components.aria(current=str(is_current).lower())))
+    head = ["device", "median", "90 % interval", "method"]
+    table = components.table("Latency", head, rows, numeric=head[1:3], hide_caption=True)
+    return html.Section([html.H3("Latency on every device"), table])

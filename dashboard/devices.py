@@ -1,0 +1,85 @@
+"""The devices: one latency table each, and the device a run was made for if its table is not here."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from supersam.errors import SuperSAMError
+from supersam.latency import Latency, LatencyTable, read_table
+from supersam.results import Candidate
+from supersam.space import AnyArchitecture, Part
+
+from .file_cache import Stamp
+from .sources import Found, one_line
+
+RECORDED = "recorded"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device by its table, or, without one, by the latencies a run recorded."""
+
+    key: str  # in the URL: the name of the table
+    stamp: Stamp
+    table: LatencyTable | None = None
+    recorded_on: str = ""  # the device a run names, if this is what the run recorded
+    problem: str = ""  # why the table cannot be used
+
+    @property
+    def name(self) -> str:
+        return self.recorded_on or self.key
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        return self.table.aliases if self.table else ()
+
+    @property
+    def estimates(self) -> bool:
+        return self.table is not None and self.table.estimator is not None
+
+    def why_not(self, architectures: Iterable[AnyArchitecture]) -> str:
+        """Return why this device has no latency for some of the architectures, or an empty string."""
+        if self.problem or self.table is None:
+            return self.problem
+        missing = self.table.missing(architectures)
+        if not missing:
+            return ""
+        return f"lacks {len(missing)} parts of these subnets, such as {missing[0].key}"
+
+    def latency(self, found: Found) -> Latency:
+        """Return the latency of one architecture here; ``why_not`` says whether there is one."""
+        if self.table is not None:
+            return self.table.predict(found.architecture)
+        assert found.recorded is not None
+        return found.recorded
+
+    def candidates(self, found: Iterable[Found]) -> list[Candidate]:
+        return [Candidate(one.architecture, one.accuracy, self.latency(one)) for one in found]
+
+    def parts_ms(self, parts: Iterable[Part]) -> float | None:
+        """Return what some parts take together within a whole network, if the device has a table."""
+        table = self.table
+        if table is None:
+            return None
+        return table.composition.factor * sum(_part_ms(table, part) for part in parts)
+
+
+def _part_ms(table: LatencyTable, part: Part) -> float:
+    entry = table.entries.get(part.key)
+    if entry is None:
+        assert table.estimator is not None
+        entry = table.estimator.estimate(part)
+    return entry.ms
+
+
+def read_device(name: str, path: Path, stamped: Stamp) -> Device:
+    """Read a device from its table; a damaged table is a device with a problem."""
+    try:
+        return Device(name, stamped, read_table(path))
+    except (SuperSAMError, OSError) as problem:
+        return Device(name, stamped, problem=f"its table is damaged: {one_line(problem)}")
+
+
+def recorded_device(name: str, stamped: Stamp) -> Device:
+    """Return the device whose latencies a run recorded."""
+    return Device(RECORDED, stamped, recorded_on=name.removesuffix(".json").rpartition("/")[2])

@@ -1,0 +1,90 @@
+"""The skeleton of Explore: where things go; callbacks fill it."""
+
+from collections.abc import Mapping
+
+from dash import dcc, html
+
+from . import figures, ids
+from .components import aria
+from .query import CHOSEN, NO_BUDGET
+
+TICK_MS = 2000  # how often the page asks whether a file changed
+
+
+def page(chosen: Mapping[str, str], revision: str) -> html.Div:
+    """Return the page for the choices of a URL."""
+    state = {key: chosen[key] for key in CHOSEN if key in chosen}
+    return html.Div(
+        [
+            dcc.Store(id=ids.STATE, data=state),
+            dcc.Store(id=ids.SUBNET, data=chosen.get("subnet")),
+            dcc.Store(id=ids.REVISION, data=revision),
+            *(dcc.Store(id=store) for store in (ids.SHOWN, ids.SELECTED, ids.BASE, ids.URL_WRITER)),
+            dcc.Interval(id=ids.TICK, interval=TICK_MS),
+            html.H1("Explore"),
+            _controls(state.get("budget", "")),
+            html.Div(id=ids.NOTICES, role="status"),
+            html.P(id=ids.SUMMARY, className="summary"),
+            html.Div(id=ids.EMPTY),
+            html.Div([_chart(), _details(), _table()], id=ids.RESULTS, className="results", hidden=True),
+        ],
+        className="explore",
+    )
+
+
+def _controls(budget: str) -> html.Div:
+    return html.Div(
+        [
+            html.Div(id=ids.SOURCES),
+            html.Div(id=ids.DEVICES),
+            html.Div([_budget("" if budget == NO_BUDGET else budget), html.Div(id=ids.RISKS)], className="pair"),
+        ],
+        className="controls",
+    )
+
+
+def _budget(text: str) -> html.Div:
+    field = dcc.Input(id=ids.BUDGET, type="text", value=text, placeholder="none", size="10", autoComplete="off")
+    problem = html.P(id=ids.BUDGET_PROBLEM, className="problem", role="alert")
+    label = html.Label("Budget, such as 30ms", htmlFor=ids.BUDGET, className="label")
+    return html.Div([label, field, problem], className="control")
+
+
+def _chart() -> html.Section:
+    graph = dcc.Graph(id=ids.FIGURE, figure=figures.blank(), config=figures.CONFIG, className="graph")
+    chart = html.Div(
+        graph,
+        id=ids.CHART,
+        className="chart",
+        tabIndex=0,
+        role="application",
+        **aria(label="Accuracy against latency. Arrow keys, Home and End select subnets of the front."),
+    )
+    spoken = html.P(id=ids.SPOKEN, className="spoken", role="status")
+    hint = html.P("Click a point, or focus the figure and press the arrow keys.", className="muted hint")
+    return html.Section(
+        [html.H2("Accuracy against latency"), chart, spoken, hint, html.Div(id=ids.CAPTION, className="caption")],
+        className="panel area-chart",
+    )
+
+
+def _details() -> html.Section:
+    copy = dcc.Clipboard(id=ids.COPY, target_id=ids.COMMAND, children="Copy", copied_children="Copied")
+    command = html.Section(
+        [
+            html.H3("Extract it"),
+            html.Div(
+                [
+                    html.Code(id=ids.COMMAND, className="command"),
+                    # The clipboard is not focusable by itself, so a button around it takes the clicks and keys.
+                    html.Button(copy, id=ids.COPY_BUTTON, type="button", title="Copy the command"),
+                ],
+                className="copy",
+            ),
+        ]
+    )
+    return html.Section([html.Div(id=ids.HEADING), command, html.Div(id=ids.DETAILS)], className="panel area-details")
+
+
+def _table() -> html.Section:
+    return html.Section(id=ids.TABLE, className="panel area-table")

@@ -1,0 +1,194 @@
+"""Figures from information: pure functions, no files and no components."""
+
+import math
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+
+from supersam.results import Candidate
+
+from .front import Front, Group, facts
+from .theme import Palette
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
+HOVER = "<br>".join(["<b>%{customdata[0]}</b>", *(f"%{{customdata[{n}]}}" for n in range(1, 5))]) + "<extra></extra>"
+
+# plotly.js 4 has a button that sends the chart to a server, on by default: every figure needs this.
+CONFIG: Any = {
+    "displaylogo": False,
+    "showSendToCloud": False,
+    "responsive": True,
+    "scrollZoom": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+    "toImageButtonOptions": {"format": "svg", "filename": "supersam-front"},
+}
+
+
+def draw_front(front: Front, palette: Palette) -> go.Figure:
+    """Draw accuracy against latency; the last trace is left empty for the point that is selected."""
+    traces = [
+        _dominated(front, palette),
+        _line(front, palette),
+        *_groups(front, palette),
+        _ring(front.best, palette.best, 19, 3),
+        _ring(None, palette.ink, 26, 1.5),
+    ]
+    figure = go.Figure(data=traces, layout=_layout(front, palette))
+    if front.budget_ms is not None and front.x_range[0] < front.budget_ms < front.x_range[1]:
+        _add_budget(figure, front, palette)
+    if front.best is not None:
+        _add_label(figure, front, front.best, palette)
+    return figure
+
+
+def blank() -> go.Figure:
+    """Return a figure without axes, so that none flash up before the first data."""
+    hidden = {"visible": False}
+    return go.Figure(
+        layout={"template": "none", "xaxis": hidden, "yaxis": hidden, "paper_bgcolor": "rgba(0,0,0,0)"}
+        | {"plot_bgcolor": "rgba(0,0,0,0)"}
+    )
+
+
+def _points(points: list[Candidate]) -> dict[str, Any]:
+    # Lists, not arrays: clicks on points from numpy arrays arrive without customdata (plotly.py #5119).
+    return {
+        "x": [point.latency.ms for point in points],
+        "y": [point.accuracy.value for point in points],
+        "customdata": [facts(point) for point in points],
+        "hovertemplate": HOVER,
+    }
+
+
+def _dominated(front: Front, palette: Palette) -> go.Scatter:
+    marker = {"size": 5, "color": palette.dominated, "opacity": 0.55}
+    name = f"dominated ({front.n_dominated})"
+    return go.Scatter(
+        **_points(front.dominated), mode="markers", marker=marker, name=name, showlegend=front.n_dominated > 0
+    )
+
+
+def _line(front: Front, palette: Palette) -> go.Scatter:
+    return go.Scatter(
+        x=[point.latency.ms for point in front.line],
+        y=[point.accuracy.value for point in front.line],
+        mode="lines",
+        line={"shape": "hv", "color": palette.front, "width": 1.5},
+        name="Pareto front",
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _groups(front: Front, palette: Palette) -> list[go.Scatter]:
+    labels = [group.label for group in front.groups]
+    return [
+        _group(group, palette, in_legend=group.label not in labels[:place]) for place, group in enumerate(front.groups)
+    ]
+
+
+def _group(group: Group, palette: Palette, in_legend: bool) -> go.Scatter:
+    latencies = [point.latency for point in group.points]
+    return go.Scatter(
+        **_points(group.points),
+        mode="markers",
+        marker={
+            "size": 10,
+            "symbol": group.symbol,
+            "color": palette.front,
+            "line": {"width": 2, "color": palette.front},
+        },
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [latency.hi - latency.ms for latency in latencies],
+            "arrayminus": [latency.ms - latency.lo for latency in latencies],
+            "color": palette.interval,
+            "thickness": 1.2,
+            "width": 3,
+        },
+        name=group.label,
+        legendgroup=group.label,
+        showlegend=in_legend,
+        opacity=1 if group.fits else 0.4,
+    )
+
+
+def _ring(point: Candidate | None, color: str, size: int, width: float) -> go.Scatter:
+    return go.Scatter(
+        x=[point.latency.ms] if point else [],
+        y=[point.accuracy.value] if point else [],
+        mode="markers",
+        marker={"size": size, "symbol": "circle-open", "color": color, "line": {"width": width, "color": color}},
+        hoverinfo="skip",  # so that the point below gets the clicks
+        showlegend=False,
+    )
+
+
+def _add_budget(figure: go.Figure, front: Front, palette: Palette) -> None:
+    budget, end = front.budget_ms, front.x_range[1]
+    region = {"type": "rect", "xref": "x", "yref": "paper", "x0": budget, "x1": end, "y0": 0, "y1": 1}
+    figure.add_shape(**region, fillcolor=palette.beyond, line={"width": 0}, layer="below")
+    line = {"color": palette.budget, "width": 2, "dash": "dash"}
+    figure.add_shape(type="line", xref="x", yref="paper", x0=budget, x1=budget, y0=0, y1=1, line=line)
+    figure.add_annotation(
+        x=_log(budget), xref="x", y=1, yref="paper", yanchor="bottom", showarrow=False,
+        text=front.budget_label, font={"color": palette.budget, "size": 13},
+    )  # fmt: skip
+
+
+def _add_label(figure: go.Figure, front: Front, best: Candidate, palette: Palette) -> None:
+    # Above and to the left of the front there is nothing to cover, except where the axis begins.
+    start, end = map(math.log, front.x_range)
+    is_left = math.log(best.latency.ms) < start + 0.12 * (end - start)
+    figure.add_annotation(
+        x=_log(best.latency.ms),
+        y=best.accuracy.value,
+        text="best",
+        ax=10 if is_left else -22,
+        ay=-34,
+        xanchor="left" if is_left else "right",
+        arrowcolor=palette.best,
+        arrowwidth=1.5,
+        arrowhead=0,
+        standoff=10,
+        font={"color": palette.best, "size": 13},
+    )
+
+
+def _log(value: float | None) -> float:
+    """Return where an annotation goes on a logarithmic axis (shapes take the value itself)."""
+    return math.log10(value or 1)
+
+
+def _layout(front: Front, palette: Palette) -> go.Layout:
+    axis = {"gridcolor": palette.grid, "linecolor": palette.muted, "zeroline": False, "ticks": "outside"}
+    axis |= {"tickcolor": palette.muted, "showline": True}
+    return go.Layout(
+        template="none",
+        uirevision=front.key,
+        meta={"front": [[point.digest, point.latency.ms] for point in front.line]},  # for the arrow keys
+        font={"family": FONT, "color": palette.ink, "size": 13},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 58, "r": 18, "t": 34, "b": 92},
+        hovermode="closest",
+        hoverlabel={
+            "bgcolor": palette.panel,
+            "bordercolor": palette.muted,
+            "font": {"color": palette.ink},
+            "align": "left",
+        },
+        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "font": {"color": palette.muted, "size": 12}},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": palette.muted, "activecolor": palette.ink},
+        xaxis=axis
+        | {
+            "type": "log",
+            "range": [_log(end) for end in front.x_range],
+            "tickvals": front.x_ticks,
+            "ticktext": [f"{place:g}" for place in front.x_ticks],
+            "title": {"text": f"latency on {escape(front.device)} (ms)", "standoff": 8},
+        },
+        yaxis=axis | {"range": list(front.y_range), "tickformat": ".2f", "title": {"text": "accuracy (mean IoU)"}},
+    )

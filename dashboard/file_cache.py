@@ -1,0 +1,41 @@
+"""Remember what was made from files until the files change."""
+
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+Made = TypeVar("Made")
+Stamp = tuple[tuple[int, int], ...]  # (modified, size) of each file; the size tells two writes of one clock tick apart
+
+
+def stamp(files: Iterable[Path]) -> Stamp:
+    """Return what changes when one of the files does; a file that is not there counts as empty."""
+    return tuple(_stamp(file) for file in files)
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_size)
+
+
+class FileCache:
+    """One value for each key, made again when its stamp differs.
+
+    Two threads may make the same value at once; both are right, and the last one stays.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, tuple[Hashable, Any]] = {}
+
+    def get(self, key: Hashable, stamped: Hashable, make: Callable[[], Made]) -> Made:
+        """Return the value of ``key``; errors of ``make`` are not remembered."""
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] == stamped:
+            value: Made = kept[1]
+            return value
+        value = make()
+        self._kept[key] = (stamped, value)
+        return value

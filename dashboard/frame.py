@@ -1,0 +1,55 @@
+"""The frame around every page: header, navigation and the switch between light and dark."""
+
+import dash
+from dash import ClientsideFunction, Dash, Input, Output, dcc, html
+
+from . import ids
+from .components import aria
+
+# early.js runs before the first paint, so that a dark page does not flash white.
+INDEX = """<!DOCTYPE html>
+<html lang="en">
+    <head>
+        {%metas%}
+        <meta name="viewport" content="width=device-width, initial-scale=1">
+        <title>{%title%}</title>
+        <script src="EARLY"></script>
+        {%favicon%}
+        {%css%}
+    </head>
+    <body>
+        {%app_entry%}
+        <footer>{%config%}{%scripts%}{%renderer%}</footer>
+    </body>
+</html>
+"""
+EARLY = "early.js"
+
+
+def index(app: Dash) -> str:
+    """Return the HTML around the app."""
+    return INDEX.replace("EARLY", app.get_asset_url(EARLY))
+
+
+def layout() -> html.Div:
+    """Return header and page; a new page shows up in the navigation by being registered."""
+    links = [dcc.Link(page["name"], href=page["relative_path"]) for page in dash.page_registry.values()]
+    toggle = html.Button("Dark", id=ids.THEME_TOGGLE, type="button", **aria(pressed="false"))
+    return html.Div(
+        [
+            html.A("Skip to content", href="#main", className="skip"),
+            html.Header([html.Span("SuperSAM", className="brand"), html.Nav(links, **aria(label="Pages")), toggle]),
+            html.Main(dash.page_container, id="main"),
+            dcc.Store(id=ids.THEME),
+        ]
+    )
+
+
+def register(app: Dash) -> None:
+    """Add the callbacks of the frame."""
+    app.clientside_callback(
+        ClientsideFunction("frame", "theme"),
+        Output(ids.THEME, "data"),
+        Output(ids.THEME_TOGGLE, "aria-pressed"),
+        Input(ids.THEME_TOGGLE, "n_clicks"),
+    )

@@ -1,0 +1,143 @@
+"""What the figure of a front shows: which points, in which groups, with which ranges. ``figures`` draws it."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from supersam.results import Candidate
+
+from . import wording
+from .query import write_budget
+from .view import View
+
+DRAWN_DOMINATED = 800  # beyond this the grey cloud is thinned; more points only make a browser slow
+CELLS = (40, 20)  # columns and rows of the grid that keeps one dominated point a cell
+REACH = 4.0  # a budget farther from the points than this factor is left outside the axis
+TICK_STEPS = (
+    (1, 2, 5),
+    (1, 1.5, 2, 3, 5, 7),
+    (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 5, 6, 7, 8),
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Points of the front that are known in the same way."""
+
+    accuracy_source: str
+    latency_method: str
+    fits: bool  # within the budget
+    points: list[Candidate]
+
+    @property
+    def label(self) -> str:
+        return f"front: accuracy {self.accuracy_source}, latency {self.latency_method}"
+
+    @property
+    def symbol(self) -> str:
+        """Circle or diamond by the accuracy, filled or hollow by the latency."""
+        shape = "circle" if self.accuracy_source == "measured" else "diamond"
+        return shape if self.latency_method == "measured" else f"{shape}-open"
+
+
+@dataclass(frozen=True)
+class Front:
+    """A figure of accuracy against latency, before it has colours."""
+
+    key: str  # zoom is kept while this stays the same
+    device: str
+    line: list[Candidate]
+    groups: list[Group]
+    dominated: list[Candidate]  # those that are drawn
+    n_dominated: int
+    best: Candidate | None
+    budget_ms: float | None
+    budget_label: str
+    x_range: tuple[float, float]  # milliseconds
+    y_range: tuple[float, float]
+
+    @property
+    def x_ticks(self) -> list[float]:
+        return ticks(*self.x_range)
+
+
+def describe_front(view: View) -> Front:
+    """Return what the figure of a view shows."""
+    dominated = [candidate for candidate in view.candidates if candidate.digest not in view.front_digests]
+    budget = write_budget(view.budget_ms)
+    return Front(
+        key=f"{view.source.key} {view.device.key}",
+        device=view.device.name,
+        line=view.front,
+        groups=_groups(view),
+        dominated=thin(dominated),
+        n_dominated=len(dominated),
+        best=view.best,
+        budget_ms=view.budget_ms,
+        budget_label=f"budget {budget}",
+        x_range=_x_range(view),
+        y_range=_y_range(view.candidates),
+    )
+
+
+def _groups(view: View) -> list[Group]:
+    groups: dict[tuple[str, str, bool], list[Candidate]] = {}
+    for candidate in view.front:
+        key = (candidate.accuracy.source, candidate.latency.method, view.fits(candidate))
+        groups.setdefault(key, []).append(candidate)
+    return [Group(*key, points) for key, points in groups.items()]
+
+
+def thin(dominated: Sequence[Candidate]) -> list[Candidate]:
+    """Return all points if they are few, else one for each cell of a grid, so that the cloud keeps its outline."""
+    if len(dominated) <= DRAWN_DOMINATED:
+        return list(dominated)
+    xs = _spread([math.log(candidate.latency.ms) for candidate in dominated], CELLS[0])
+    ys = _spread([candidate.accuracy.value for candidate in dominated], CELLS[1])
+    return list({(x, y): candidate for x, y, candidate in zip(xs, ys, dominated, strict=True)}.values())
+
+
+def _spread(values: list[float], cells: int) -> list[int]:
+    low, width = min(values), (max(values) - min(values)) or 1.0
+    return [min(int((value - low) / width * cells), cells - 1) for value in values]
+
+
+def _x_range(view: View) -> tuple[float, float]:
+    low = min(candidate.latency.ms for candidate in view.candidates)
+    high = max(candidate.latency.ms for candidate in view.candidates)
+    low = min(low, *(candidate.latency.lo for candidate in view.listed))
+    high = max(high, *(candidate.latency.hi for candidate in view.listed))
+    if view.budget_ms is not None and low / REACH <= view.budget_ms <= high * REACH:
+        low, high = min(low, view.budget_ms), max(high, view.budget_ms)
+    pad = max((high / low) ** 0.05, 1.04)
+    return low / pad, high * pad
+
+
+def _y_range(candidates: Iterable[Candidate]) -> tuple[float, float]:
+    values = [candidate.accuracy.value for candidate in candidates]
+    pad = max(0.08 * (max(values) - min(values)), 0.01)
+    return min(values) - pad, max(values) + 2 * pad  # room above for the label of the best
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Return ticks of a logarithmic axis: 1, 2, 5 in each decade, finer ones where those are fewer than three."""
+    found: list[float] = []
+    for steps in TICK_STEPS:
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        values = [step * 10.0**decade for decade in decades for step in steps]
+        found = [float(f"{value:.6g}") for value in values if low <= value <= high]
+        if len(found) >= 3:
+            break
+    return found
+
+
+def facts(candidate: Candidate) -> list[str]:
+    """Return what a point carries: its digest, then the lines of its hover text."""
+    lines = (
+        f"accuracy {wording.accuracy(candidate.accuracy)}",
+        f"latency {wording.latency(candidate.latency)}",
+        wording.cost(candidate),
+        candidate.architecture.describe(),
+    )
+    return [candidate.digest, *map(escape, lines)]

@@ -1,0 +1,55 @@
+"""The table of the front: the complete text alternative of the figure, and a way to select without a mouse."""
+
+from dash import html
+
+from supersam.results import Candidate
+from supersam.space import count
+
+from . import components, ids, wording
+from .view import View
+
+HEAD = ("subnet", "accuracy", "latency", "GMACs", "M params", "architecture")
+
+
+def front_table(view: View) -> html.Div:
+    """Return one row for each subnet of the front; which is selected is set apart, by ``aria-current``."""
+    rows = [_row(view, candidate) for candidate in view.listed]
+    caption = f"Pareto front on {view.device.name}, from fast to slow"
+    return components.table(caption, HEAD, rows, numeric=HEAD[3:5])
+
+
+def _row(view: View, candidate: Candidate) -> html.Tr:
+    ops = count(candidate.architecture)
+    cells = [
+        html.Th(
+            [html.Button(candidate.digest, type="button", className="link"), *_badges(view, candidate)], scope="row"
+        ),
+        _number(wording.accuracy(candidate.accuracy)),
+        _number(wording.latency(candidate.latency)),
+        html.Td(wording.number(ops.gmacs), className="number"),
+        html.Td(wording.number(ops.params / 1e6), className="number"),
+        html.Td(candidate.architecture.describe(), className="wide"),
+    ]
+    # The row takes the click, so the whole of it works for a mouse; the button in it is for the keyboard.
+    return html.Tr(cells, id=ids.row(candidate.digest), className="" if view.fits(candidate) else "over", n_clicks=0)
+
+
+def _number(text: str) -> html.Td:
+    """Return a written number with its interval and source below it."""
+    value, _, rest = text.partition(" ")
+    return html.Td([html.Span(value), html.Small(rest)])
+
+
+def _button(candidate: Candidate) -> html.Button:
+    return html.Button(candidate.digest, type="button", className="link")
+
+
+def _badges(view: View, candidate: Candidate) -> list[html.Span]:
+    texts = []
+    if view.best is not None and candidate.digest == view.best.digest:
+        texts.append("best")
+    if candidate.digest not in view.front_digests:
+        texts.append("beside the front")
+    if not view.fits(candidate):
+        texts.append("over budget")
+    return [html.Span(text, className="badge") for text in texts]

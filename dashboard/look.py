@@ -1,0 +1,148 @@
+"""From the choices in a URL to what is shown: unknown values are said in a notice and fall back to the default."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from supersam.errors import DamagedError, suggest
+
+from .data import Data
+from .devices import Device
+from .query import NO_BUDGET, RISKS, read_budget, search, write_budget
+from .sources import Source
+from .view import Nothing, View
+
+Devices = dict[str, tuple[Device, str]]
+
+
+def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
+    """Return what to show for these choices."""
+    notices: list[str] = []
+    listed = data.sources()
+    source, usual_source = _source(data, listed, chosen.get("source"), notices)
+    if source is None:
+        return _no_source(data, listed, notices)
+    devices = data.devices(source)
+    device, usual_device = _device(source, devices, chosen.get("device"), notices)
+    contents = data.contents(source)
+    if contents.left_out:
+        notices.append(f"{contents.left_out} candidates whose accuracy is not a number are left out.")
+    if device is None or not contents.found:
+        return _no_candidates(source, listed, devices, bool(contents.found), notices)
+    # A budget was asked for one device; what it means for another is for the reader to say.
+    usual_ms = source.asked.budget_ms if device is usual_device else None
+    budget_ms, problem = read_budget(chosen.get("budget"), usual_ms)
+    risk = _risk(chosen.get("risk"), notices)
+    shown = _Keys(source, device, budget_ms, risk)
+    usual = _Keys(usual_source, usual_device, usual_ms, next(iter(RISKS)))
+    return View(
+        sources=listed,
+        devices=devices,
+        source=source,
+        device=device,
+        budget_ms=budget_ms,
+        budget_problem=problem,
+        risk=risk,
+        found=contents.found,
+        candidates=data.candidates(source, device),
+        front=data.front(source, device),
+        query=search(shown.as_query(), usual.as_query()),
+        notices=notices,
+    )
+
+
+@dataclass(frozen=True)
+class _Keys:
+    source: Source | None
+    device: Device | None
+    budget_ms: float | None
+    risk: str
+
+    def as_query(self) -> dict[str, str]:
+        return {
+            "source": self.source.key if self.source else "",
+            "device": self.device.key if self.device else "",
+            "budget": write_budget(self.budget_ms) or NO_BUDGET,
+            "risk": self.risk,
+        }
+
+
+def _source(
+    data: Data, listed: list[Source], asked: str | None, notices: list[str]
+) -> tuple[Source | None, Source | None]:
+    """Return the source to show and the one that is shown by default."""
+    usual = next((source for source in listed if not _damage(data, source)), None)
+    if asked is None:
+        # The newest run is what the reader expects, so a reason is due when it is another.
+        notices += [_damage(data, source) for source in listed[: listed.index(usual) if usual else None]]
+        return usual, usual
+    found = next((source for source in listed if source.key == asked), None)
+    if found is None:
+        notices.append(f"There is no source {asked!r}.{suggest(asked, [source.key for source in listed])}")
+        return usual, usual
+    damage = _damage(data, found)
+    if damage:
+        notices.append(damage)
+        return usual, usual
+    return found, usual
+
+
+def _damage(data: Data, source: Source) -> str:
+    """Return why a source cannot be read, or an empty string."""
+    if source.problem:
+        return source.problem
+    try:
+        data.contents(source)
+    except DamagedError as problem:
+        return str(problem)
+    return ""
+
+
+def _device(
+    source: Source, devices: Devices, asked: str | None, notices: list[str]
+) -> tuple[Device | None, Device | None]:
+    """Return the device to show and the one that is shown by default: that of the run, else the first."""
+    usable = [device for device, reason in devices.values() if not reason]
+    wanted = source.asked.device
+    usual = next((device for device in usable if wanted in (device.key, device.recorded_on, *device.aliases)), None)
+    usual = usual or next(iter(usable), None)
+    if asked is None:
+        return usual, usual
+    for device, reason in devices.values():
+        if asked in (device.key, *device.aliases):
+            if not reason:
+                return device, usual
+            notices.append(f"{device.name} cannot be shown: {reason}.")
+            return usual, usual
+    notices.append(f"There is no device {asked!r}.{suggest(asked, list(devices))}")
+    return usual, usual
+
+
+def _risk(asked: str | None, notices: list[str]) -> str:
+    usual = next(iter(RISKS))
+    if asked is None or asked in RISKS:
+        return asked or usual
+    notices.append(f"There is no risk {asked!r}; known: {', '.join(RISKS)}.")
+    return usual
+
+
+def _no_source(data: Data, listed: list[Source], notices: list[str]) -> Nothing:
+    title = "No run can be read" if listed else "No run yet"
+    # A table that estimates has a latency for every subnet of every space.
+    usable = sorted((device for device in data.tables() if device.table), key=lambda device: not device.estimates)
+    device = usable[0].key if usable else "DEVICE"
+    command = f"supersam search --device {device} --budget 30ms --out {data.first_run}"
+    return Nothing(title, f"Looked in {data.runs}. A search makes a run there:", command, listed, notices)
+
+
+def _no_candidates(
+    source: Source, listed: list[Source], devices: Devices, has_found: bool, notices: list[str]
+) -> Nothing:
+    if has_found:
+        title, text = "No device has a latency for these subnets", "Measure one with:"
+        command = "supersam profile --device NAME --space SPACE"
+    elif source.is_archive:
+        title, text, command = "The archive is empty", "Choose another source, or make a run.", ""
+    else:
+        title, text = "This run has no candidates yet", "They appear here as they are found. To continue a stopped run:"
+        command = f"supersam search --resume --out {source.argument}"
+    return Nothing(title, text, command, listed, notices, source, devices)

@@ -1,0 +1,5 @@
+"""``python -m supersam``."""
+
+from supersam.cli.main import main
+
+main()

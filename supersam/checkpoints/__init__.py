@@ -1,0 +1,1 @@
+"""Files that hold supernets and subnets: safetensors, nothing in them can be executed."""

@@ -1,0 +1,63 @@
+"""``supersam extract``: a subnet as a checkpoint of its own."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from supersam.cli._output import print_json, say
+
+
+def extract(
+    run: Annotated[str, typer.Argument(help="Folder of a search run, or `starter` for the shipped archive.")],
+    digest: Annotated[str, typer.Argument(help="Digest of a subnet, or `best`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write (.safetensors).")],
+    weights: Annotated[Path | None, typer.Option(help="Supernet weights; default: those the run used.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Packs whose train split the BatchNorm statistics are taken from.")
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="Image for the comparison with the supernet.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write a subnet as safetensors and compare it, loaded again, with the supernet's own output."""
+    from supersam.checkpoints.files import file_sha256
+    from supersam.checkpoints.subnets import extract_subnet, save_subnet
+    from supersam.cli import _subnets
+    from supersam.errors import UsageError
+
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output} must end in .safetensors")
+    architecture, found = _subnets.resolve(run, digest)
+    pixels, source = _subnets.picture(image, data)
+    model, weights_file = _subnets.load_supernet_of(run, weights)
+    supernet: Any = model.image_encoder
+    if not supernet.space.contains(architecture):
+        raise UsageError(f"{architecture.digest} is not a subnet of {weights_file} (space {supernet.space.name})")
+    statistics, calibration = _subnets.statistics(model, architecture, data, shipped_weights=weights is None)
+    subnet = extract_subnet(model, architecture, statistics)
+    provenance: dict[str, Any] = {
+        "run": run,
+        "found": found,
+        "weights_sha256": file_sha256(weights_file),
+        "batch_norm": calibration,
+        "licence": "Apache-2.0; see MODEL_CARD.md of the weights for the data",
+    }
+    sha256 = save_subnet(output, subnet, architecture, provenance)
+    difference = _subnets.difference(model, output, architecture, statistics, pixels)
+    params = sum(parameter.numel() for parameter in subnet.image_encoder.parameters()) / 1e6
+    if json:
+        print_json(
+            {
+                "path": str(output),
+                "sha256": sha256,
+                "digest": architecture.digest,
+                "params_m": round(params, 5),
+                "max_abs_diff": difference,
+                "batch_norm": calibration,
+                "image": source,
+            }
+        )
+        return
+    print(f"{output}  {architecture.digest}  encoder {params:.3f} M parameters  sha256 {sha256}")
+    say(f"largest difference to the supernet's output on {source}: {difference:g}")
+    say(f"BatchNorm statistics: {calibration}")

@@ -1,0 +1,57 @@
+"""The ``supersam`` command: commands import their machinery when they run, so that help loads no torch."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from supersam import __version__
+from supersam.cli import dashboard, devices, evaluate, extract, profile, search, spaces, train
+from supersam.errors import SuperSAMError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Find, train and extract efficient image encoders for Segment Anything (SAM) on your device.",
+)
+app.command()(search.search)
+app.command()(extract.extract)
+app.command()(evaluate.evaluate)
+app.command()(devices.devices)
+app.command()(spaces.spaces)
+app.command()(train.train)
+app.command()(profile.profile)
+app.command()(dashboard.dashboard)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def main() -> None:
+    """Run the command line; errors a user can act on end in one line and their exit code."""
+    try:
+        app()
+    except SuperSAMError as error:
+        if os.environ.get("SUPERSAM_DEBUG"):
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, such as `head`, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,66 @@
+"""A candidate: one architecture with its accuracy and its latency on one device."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from supersam.latency import Latency, LatencyTable
+from supersam.space import AnyArchitecture, architecture_from_dict, count
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Mean IoU over packs and prompts, and how it is known."""
+
+    value: float  # 0 to 1
+    source: Literal["measured", "predicted"]
+    interval: tuple[float, float]  # 95 % of the mean over the evaluated masks, or of the prediction
+    packs: dict[str, dict[str, float]] = field(default_factory=dict)  # pack -> prompt -> mean IoU, if measured
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One architecture with its accuracy and its latency on one device."""
+
+    architecture: AnyArchitecture
+    accuracy: Accuracy
+    latency: Latency
+
+    @property
+    def digest(self) -> str:
+        return self.architecture.digest
+
+    def bound_ms(self, risk: str) -> float:
+        """Return what is compared with a budget: the upper bound of the latency, or its median."""
+        return self.latency.ms if risk == "median" else self.latency.hi
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields other tools read (README, "The JSON of a candidate")."""
+        ops = count(self.architecture)
+        return {
+            "digest": self.digest,
+            "accuracy": round(self.accuracy.value, 5),
+            "accuracy_source": self.accuracy.source,
+            "accuracy_interval": [round(bound, 5) for bound in self.accuracy.interval],
+            "packs": self.accuracy.packs,
+            "latency_ms": round(self.latency.ms, 4),
+            "latency_interval_ms": [round(self.latency.lo, 4), round(self.latency.hi, 4)],
+            "latency_method": self.latency.method,
+            "gmacs": round(ops.gmacs, 5),
+            "params_m": round(ops.params / 1e6, 5),
+            "architecture": self.architecture.to_dict(),
+        }
+
+    @staticmethod
+    def from_dict(content: dict[str, Any]) -> "Candidate":
+        """Rebuild a candidate from ``to_dict``; raises KeyError or SearchSpaceError if it is not one."""
+        lo, hi = content["latency_interval_ms"]
+        low, high = content["accuracy_interval"]
+        return Candidate(
+            architecture_from_dict(content["architecture"]),
+            Accuracy(content["accuracy"], content["accuracy_source"], (low, high), content["packs"]),
+            Latency(content["latency_ms"], lo, hi, content["latency_method"]),
+        )
+
+    def on(self, table: LatencyTable) -> "Candidate":
+        """Return the same architecture and accuracy with the latency of another device."""
+        return Candidate(self.architecture, self.accuracy, table.predict(self.architecture))

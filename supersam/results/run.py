@@ -1,0 +1,129 @@
+"""A search run: a folder that says what was asked, with what, and everything that was found.
+
+``run.json`` holds the question (device, budget, space, seeds, hashes of the table and the weights),
+``candidates.jsonl`` one evaluated candidate a line, ``study.db`` Optuna's own record, ``result.json`` the answer.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from supersam._paths import write_atomically
+from supersam.errors import DamagedError, MissingError, SearchSpaceError, UsageError
+from supersam.results.candidate import Candidate
+from supersam.space.architecture import DIGEST_LENGTH
+
+RUN_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder."""
+
+    folder: Path
+
+    @property
+    def question_file(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def candidates_file(self) -> Path:
+        return self.folder / "candidates.jsonl"
+
+    @property
+    def study_file(self) -> Path:
+        return self.folder / "study.db"
+
+    @property
+    def result_file(self) -> Path:
+        return self.folder / "result.json"
+
+    @property
+    def exists(self) -> bool:
+        return self.question_file.is_file()
+
+    def start(self, question: dict[str, Any]) -> None:
+        """Write what is asked; the folder is made."""
+        write_atomically(self.question_file, json.dumps({"schema": RUN_SCHEMA, **question}, indent=1) + "\n")
+
+    def question(self) -> dict[str, Any]:
+        """Return what was asked.
+
+        Raises:
+            MissingError: if the folder is not a run.
+            DamagedError: if it is damaged or from a newer version.
+        """
+        if not self.exists:
+            raise MissingError(f"{self.folder} is not a run (it has no run.json); make one with: supersam search")
+        try:
+            question: dict[str, Any] = json.loads(self.question_file.read_text())
+            schema = question["schema"]
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
+            raise DamagedError(f"{self.question_file} is damaged ({problem!r})") from problem
+        if schema > RUN_SCHEMA:
+            raise DamagedError(f"{self.folder} was written by a newer version (schema {schema}); upgrade supersam")
+        return question
+
+    def append(self, candidate: Candidate) -> None:
+        """Add one candidate; a line is written whole or, if the machine dies, ignored by ``candidates``."""
+        with self.candidates_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(candidate.to_dict()) + "\n")
+
+    def candidates(self) -> list[Candidate]:
+        """Return everything that was evaluated, each architecture once; a torn last line is left out."""
+        self.question()
+        found: dict[str, Candidate] = {}
+        if not self.candidates_file.is_file():
+            return []
+        lines = self.candidates_file.read_text(encoding="utf-8").splitlines(keepends=True)
+        for number, line in enumerate(lines, start=1):
+            try:
+                candidate = Candidate.from_dict(json.loads(line))
+            except (json.JSONDecodeError, KeyError, TypeError, ValueError, SearchSpaceError) as problem:
+                if number == len(lines) and not line.endswith("\n"):
+                    break
+                raise DamagedError(f"{self.candidates_file} line {number} is damaged ({problem!r})") from problem
+            found[candidate.digest] = candidate
+        return list(found.values())
+
+    def find(self, digest: str) -> Candidate:
+        """Return the candidate with this digest, or the ``best`` of the run.
+
+        Raises:
+            UsageError: if the run has none.
+        """
+        if digest == "best":
+            digest = self._best_digest()
+        for candidate in self.candidates():
+            if candidate.digest == digest:
+                return candidate
+        raise UsageError(
+            f"{self.folder} has no subnet {digest!r} (digests have {DIGEST_LENGTH} characters); "
+            f"{self.candidates_file} lists them, `best` is the best within the budget"
+        )
+
+    def _best_digest(self) -> str:
+        self.question()
+        if not self.result_file.is_file():
+            raise MissingError(
+                f"{self.folder} has no result yet; finish it with: supersam search --resume --out {self.folder}"
+            )
+        try:
+            best = json.loads(self.result_file.read_text())["best"]
+        except (json.JSONDecodeError, KeyError, TypeError) as problem:
+            raise DamagedError(f"{self.result_file} is damaged ({problem!r})") from problem
+        if best is None:
+            raise UsageError(f"nothing in {self.folder} met its budget, so there is no best; name a digest instead")
+        digest: str = best["digest"]
+        return digest
+
+
+def list_runs(folder: Path) -> list[Run]:
+    """Return the runs in a folder, or the folder itself if it is one, newest first."""
+    if Run(folder).exists:
+        return [Run(folder)]
+    if not folder.is_dir():
+        return []
+    runs = [Run(child) for child in folder.iterdir() if Run(child).exists]
+    return sorted(runs, key=lambda run: run.question_file.stat().st_mtime, reverse=True)

@@ -1,0 +1,42 @@
+"""Run the command line in this process, as the installed script would."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from supersam.cli.main import main
+from supersam.data.synthetic import write_pack
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def supersam(monkeypatch, capsys, tmp_path):
+    """Return a function that runs a command in an empty folder and gives its exit code and both streams."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["supersam", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        streams = capsys.readouterr()
+        return Answer(code, streams.out, streams.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of seeded shapes."""
+    return write_pack(tmp_path_factory.mktemp("shapes") / "shapes", n_train=24, n_val=3, side=96)

@@ -1,0 +1,219 @@
+"""From the choices of a URL to what is shown."""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+
+from dashboard import wording
+from dashboard.data import Data
+from dashboard.look import look
+from dashboard.query import clean, read_budget, search
+from dashboard.view import Nothing, View
+from supersam.errors import UsageError
+from supersam.latency import LatencyTable
+from supersam.results import Run, best_within, pareto_front
+from supersam.units import parse_latency_ms
+
+
+@pytest.fixture
+def data(runs: Path, tables: Path, no_archive: Path) -> Data:
+    return Data(runs, tables, no_archive)
+
+
+def view(data: Data, **chosen: str) -> View:
+    found = look(data, chosen)
+    assert isinstance(found, View)
+    return found
+
+
+def test_without_choices_the_run_is_shown_as_it_was_asked_for(data: Data):
+    found = view(data)
+
+    assert (found.source.key, found.device.key, found.budget_ms, found.risk) == ("first", "jetson-test", 6.0, "upper")
+    assert found.query == ""
+    assert found.notices == []
+    assert found.front == pareto_front(found.candidates)
+    assert found.best == best_within(found.candidates, 6.0)
+
+
+def test_choices_come_back_in_the_url_and_defaults_do_not(data: Data):
+    found = view(data, source="first", device="phone-test", budget="0.02s", risk="median")
+
+    assert dict(parse_qsl(found.query)) == {"device": "phone-test", "budget": "20ms", "risk": "median"}
+    assert view(data, **dict(parse_qsl(found.query))).query == found.query
+
+
+def test_the_budget_of_a_run_is_for_its_own_device(data: Data):
+    assert view(data, device="phone-test").budget_ms is None
+
+
+def test_no_budget_can_be_chosen_where_the_run_has_one(data: Data):
+    found = view(data, budget="none")
+
+    assert found.budget_ms is None
+    assert found.query == "budget=none"
+    assert found.best == max(found.candidates, key=lambda one: one.accuracy.value)
+    assert wording.summary(found).startswith("most accurate on jetson-test, no budget set: ")
+
+
+@pytest.mark.parametrize("text", ["30", "-3ms", "fast", "0ms", "30 minutes", "1e999s"])
+def test_a_bad_budget_is_said_in_the_words_of_the_command_line(data: Data, text: str):
+    with pytest.raises(UsageError) as raised:
+        parse_latency_ms(text)
+
+    found = view(data, budget=text)
+
+    assert found.budget_problem == str(raised.value)
+    assert found.budget_ms == 6.0
+    assert found.query == ""
+
+
+@pytest.mark.parametrize("text", ["30ms", "0.03s", "30000us", " 30 ms"])
+def test_budgets_are_read_as_on_the_command_line(text: str):
+    assert read_budget(text, None) == (pytest.approx(30.0), "")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ({"source": "frist"}, "Did you mean 'first'?"),
+        ({"device": "jetson-tset"}, "Did you mean 'jetson-test'?"),
+        ({"device": "board-part"}, "board-part cannot be shown: lacks"),
+        ({"device": "torn"}, "torn cannot be shown: its table is damaged"),
+        ({"risk": "none"}, "known: upper, median"),
+    ],
+)
+def test_an_unknown_choice_is_said_and_falls_back(data: Data, chosen: dict[str, str], words: str):
+    found = view(data, **chosen)
+
+    assert len(found.notices) == 1 and words in found.notices[0]
+    assert (found.device.key, found.query) == ("jetson-test", "")
+
+
+def test_an_alias_of_a_device_is_as_good_as_its_name(data: Data):
+    assert view(data, device="phone-test-alias").device.key == "phone-test"
+
+
+@pytest.mark.parametrize(
+    ("raw", "cleaned"),
+    [
+        ({"device": ["a", "b"], "risk": 3, "unknown": "x", "budget": "  "}, {"device": "a"}),
+        ({"device": [], "subnet": None}, {}),
+        ("device=a", {}),
+        (None, {}),
+        ({"device": "x" * 1000}, {"device": "x" * 200}),
+    ],
+)
+def test_whatever_a_browser_sends_is_reduced_to_known_texts(raw: Any, cleaned: dict[str, str]):
+    assert clean(raw) == cleaned
+
+
+def test_the_query_of_a_url_is_quoted():
+    assert search({"source": "a b&c", "device": "d"}, {"device": "d"}) == "source=a+b%26c"
+
+
+def test_if_nothing_fits_the_nearest_is_named_with_how_much_it_is_over(data: Data):
+    found = view(data, budget="0.5ms")
+
+    assert found.best is None
+    nearest = min(found.candidates, key=lambda one: one.latency.hi)
+    assert found.headline is nearest
+    text = wording.summary(found)
+    assert text.startswith(f"nothing is within 0.5ms on jetson-test; the nearest is {nearest.digest}, ")
+    assert f"{wording.ms(nearest.latency.hi - 0.5)} over" in text
+
+
+def test_the_risk_says_which_bound_is_compared(data: Data):
+    upper, median = view(data, budget="4ms"), view(data, budget="4ms", risk="median")
+
+    assert all(one.latency.hi <= 4 for one in upper.candidates if upper.fits(one))
+    assert sum(map(median.fits, median.candidates)) > sum(map(upper.fits, upper.candidates))
+    assert "upper bound" in " ".join(wording.caption(upper, 0))
+    assert "median" in " ".join(wording.caption(median, 0))
+
+
+def test_the_summary_and_the_caption_hold_the_numbers(data: Data):
+    found = view(data)
+    best = found.best
+    assert best is not None
+
+    text, caption = wording.summary(found), " ".join(wording.caption(found, 10_000))
+
+    assert text.startswith(f"best within 6ms on jetson-test: {best.digest}, accuracy {best.accuracy.value:.3f} [")
+    assert f"latency {wording.ms(best.latency.ms)} [" in text and text.endswith("estimated")
+    assert f"60 candidates, {len(found.front)} on the front" in caption
+    assert "estimated, grade D, 2026-11-22. Invented for the tests." in caption
+
+
+def test_a_best_that_is_off_the_front_of_medians_is_listed_beside_it(data: Data):
+    found = view(data)
+    dominated = next(one for one in found.candidates if one.digest not in found.front_digests)
+    found.__dict__["best"] = dominated  # as if only its narrow interval fitted
+
+    assert dominated in found.listed
+    assert len(found.listed) == len(found.front) + 1
+
+
+def test_a_damaged_newest_run_is_said_and_the_next_is_shown(make: Any, data: Data, runs: Path, table: LatencyTable):
+    broken = make.run(runs / "broken", make.candidates(1, table))
+    broken.candidates_file.write_text("{}\n{}\n")
+    later = broken.question_file.stat().st_mtime_ns + 10**9
+    os.utime(broken.question_file, ns=(later, later))
+
+    found = view(data)
+
+    assert found.source.key == "first"
+    assert len(found.notices) == 1 and "line 1 is damaged" in found.notices[0]
+    assert view(data, source="first").notices == []
+
+
+def test_choosing_a_damaged_run_falls_back_with_its_reason(data: Data, runs: Path):
+    broken = Run(runs / "broken")
+    broken.folder.mkdir()
+    broken.question_file.write_text("{")
+
+    found = view(data, source="broken")
+
+    assert found.source.key == "first"
+    assert any("run.json is damaged" in notice for notice in found.notices)
+
+
+def test_without_runs_the_command_for_a_first_one_is_shown(tmp_path: Path, tables: Path, no_archive: Path):
+    found = look(Data(tmp_path / "runs", tables, no_archive), {})
+
+    assert isinstance(found, Nothing)
+    assert found.command == f"supersam search --device jetson-test --budget 30ms --out {tmp_path}/runs/first"
+
+
+def test_a_run_that_has_just_begun_says_so(make: Any, tmp_path: Path, tables: Path, no_archive: Path):
+    make.run(tmp_path / "runs" / "new", [])
+
+    found = look(Data(tmp_path / "runs", tables, no_archive), {})
+
+    assert isinstance(found, Nothing)
+    assert "no candidates yet" in found.title
+
+
+def test_the_archive_needs_a_device_that_can_predict_it(
+    make: Any, tmp_path: Path, no_archive: Path, table: LatencyTable
+):
+    archive = tmp_path / "archive.json"
+    make.archive(archive, make.candidates(3, table))
+    (tmp_path / "tables").mkdir()
+
+    found = look(Data(tmp_path / "runs", tmp_path / "tables", archive), {})
+
+    assert isinstance(found, Nothing)
+    assert "No device" in found.title
+
+
+def test_the_archive_is_extracted_from_the_starter(make: Any, tmp_path: Path, tables: Path, table: LatencyTable):
+    archive = tmp_path / "archive.json"
+    make.archive(archive, make.candidates(3, table))
+
+    found = view(Data(tmp_path / "runs", tables, archive))
+
+    assert (found.source.argument, found.budget_ms, found.query) == ("starter", None, "")
