@@ -6,6 +6,7 @@ from supersam.results import Candidate
 
 from . import components, wording
 from .anatomy import Section, sections
+from .devices import Device
 from .view import View
 
 
@@ -96,18 +97,18 @@ def _tiles(section: Section, widest: int) -> list[html.Div]:
 
 
 def _devices(view: View, candidate: Candidate) -> html.Section:
-    rows = []
-    for device, _ in view.devices.values():
-        reason = device.why_not([candidate.architecture])
-        is_current = device.key == view.device.key
-        name = html.Th(device.name, scope="row")
-        if reason:
-            rows.append(html.Tr([name, html.Td(components.short(reason), colSpan=3, className="muted", title=reason)]))
-            continue
-        latency = view.latency_on(device, candidate)
-        numbers = [wording.ms(latency.ms), f"{wording.number(latency.lo)}-{wording.number(latency.hi)}"]
-        cells = [*(html.Td(text, className="number") for text in numbers), html.Td(latency.method)]
-        rows.append(html.Tr([name, *cells], **components.aria(current=str(is_current).lower())))
     head = ["device", "median", "90 % interval", "method"]
+    rows = [_device(view, candidate, device) for device, _ in view.devices.values()]
     table = components.table("Latency", head, rows, numeric=head[1:3], hide_caption=True)
     return html.Section([html.H3("Latency on every device"), table])
+
+
+def _device(view: View, candidate: Candidate, device: Device) -> html.Tr:
+    name = html.Th(device.name, scope="row")
+    reason = device.why_not([candidate.architecture])
+    if reason:
+        return html.Tr([name, html.Td(components.short(reason), colSpan=3, className="muted", title=reason)])
+    latency = view.latency_on(device, candidate)
+    numbers = [wording.ms(latency.ms), f"{wording.number(latency.lo)}-{wording.number(latency.hi)}"]
+    cells = [*(html.Td(text, className="number") for text in numbers), html.Td(latency.method)]
+    return html.Tr([name, *cells], **components.aria(current=str(device.key == view.device.key).lower()))

@@ -22,13 +22,14 @@ def register() -> None:
         State(ids.STATE, "data"),
         State(ids.SHOWN, "data"),
     )
-    _add("press", Output(CHOICES, "aria-pressed"), Input(ids.SHOWN, "data"), Input(CHOICES, "id"))
+    _add("press", Output(CHOICES, "aria-pressed"), Input(ids.SHOWN, "data"), Input(CHOICES, "id"), at_once=True)
     _add("pick", Output(ids.SUBNET, "data"), Input(ids.FIGURE, "clickData"), Input(ROWS, "n_clicks"))
-    _add("mark", Output(ROWS, "aria-current"), Input(ids.SELECTED, "data"), Input(ROWS, "id"))
+    _add("mark", Output(ROWS, "aria-current"), Input(ids.SELECTED, "data"), Input(ROWS, "id"), at_once=True)
     _add("draw", Output(ids.FIGURE, "figure"), Input(ids.BASE, "data"), Input(ids.SELECTED, "data"))
     _add("writeUrl", Output(ids.URL_WRITER, "data"), Input(ids.SHOWN, "data"), Input(ids.SELECTED, "data"))
     _add("copy", Output(ids.COPY, "n_clicks"), Input(ids.COPY_BUTTON, "n_clicks"))
 
 
-def _add(function: str, *arguments: Output | Input | State) -> None:
-    clientside_callback(ClientsideFunction("explore", function), *arguments, prevent_initial_call=True)
+def _add(function: str, *arguments: Output | Input | State, at_once: bool = False) -> None:
+    """Add a function of explore.js, called on changes and, if ``at_once``, when its elements appear."""
+    clientside_callback(ClientsideFunction("explore", function), *arguments, prevent_initial_call=not at_once)

@@ -6,6 +6,7 @@ from dash import dcc, html
 
 from . import figures, ids
 from .components import aria
+from .figure_layout import blank
 from .query import CHOSEN, NO_BUDGET
 
 TICK_MS = 2000  # how often the page asks whether a file changed
@@ -24,7 +25,7 @@ def page(chosen: Mapping[str, str], revision: str) -> html.Div:
             html.H1("Explore"),
             _controls(state.get("budget", "")),
             html.Div(id=ids.NOTICES, role="status"),
-            html.P(id=ids.SUMMARY, className="summary"),
+            html.Div(id=ids.SUMMARY),
             html.Div(id=ids.EMPTY),
             html.Div([_chart(), _details(), _table()], id=ids.RESULTS, className="results", hidden=True),
         ],
@@ -39,6 +40,7 @@ def _controls(budget: str) -> html.Div:
             html.Div(id=ids.DEVICES),
             html.Div([_budget("" if budget == NO_BUDGET else budget), html.Div(id=ids.RISKS)], className="pair"),
         ],
+        id=ids.CONTROLS,
         className="controls",
     )
 
@@ -51,7 +53,7 @@ def _budget(text: str) -> html.Div:
 
 
 def _chart() -> html.Section:
-    graph = dcc.Graph(id=ids.FIGURE, figure=figures.blank(), config=figures.CONFIG, className="graph")
+    graph = dcc.Graph(id=ids.FIGURE, figure=blank(), config=figures.CONFIG, className="graph")
     chart = html.Div(
         graph,
         id=ids.CHART,

@@ -1,17 +1,16 @@
-"""Figures from information: pure functions, no files and no components."""
+"""Draw figures from information: pure functions, no files and no components."""
 
 import math
-from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 
 from supersam.results import Candidate
 
+from .figure_layout import front_layout, on_log_axis
 from .front import Front, Group, facts
 from .theme import Palette
 
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 HOVER = "<br>".join(["<b>%{customdata[0]}</b>", *(f"%{{customdata[{n}]}}" for n in range(1, 5))]) + "<extra></extra>"
 
 # plotly.js 4 has a button that sends the chart to a server, on by default: every figure needs this.
@@ -34,21 +33,12 @@ def draw_front(front: Front, palette: Palette) -> go.Figure:
         _ring(front.best, palette.best, 19, 3),
         _ring(None, palette.ink, 26, 1.5),
     ]
-    figure = go.Figure(data=traces, layout=_layout(front, palette))
+    figure = go.Figure(data=traces, layout=front_layout(front, palette))
     if front.budget_ms is not None and front.x_range[0] < front.budget_ms < front.x_range[1]:
-        _add_budget(figure, front, palette)
+        _add_budget(figure, front, front.budget_ms, palette)
     if front.best is not None:
         _add_label(figure, front, front.best, palette)
     return figure
-
-
-def blank() -> go.Figure:
-    """Return a figure without axes, so that none flash up before the first data."""
-    hidden = {"visible": False}
-    return go.Figure(
-        layout={"template": "none", "xaxis": hidden, "yaxis": hidden, "paper_bgcolor": "rgba(0,0,0,0)"}
-        | {"plot_bgcolor": "rgba(0,0,0,0)"}
-    )
 
 
 def _points(points: list[Candidate]) -> dict[str, Any]:
@@ -126,14 +116,15 @@ def _ring(point: Candidate | None, color: str, size: int, width: float) -> go.Sc
     )
 
 
-def _add_budget(figure: go.Figure, front: Front, palette: Palette) -> None:
-    budget, end = front.budget_ms, front.x_range[1]
-    region = {"type": "rect", "xref": "x", "yref": "paper", "x0": budget, "x1": end, "y0": 0, "y1": 1}
-    figure.add_shape(**region, fillcolor=palette.beyond, line={"width": 0}, layer="below")
+def _add_budget(figure: go.Figure, front: Front, budget: float, palette: Palette) -> None:
+    whole_height = {"xref": "x", "yref": "paper", "x0": budget, "y0": 0, "y1": 1}
+    figure.add_shape(
+        **whole_height, type="rect", x1=front.x_range[1], fillcolor=palette.beyond, line={"width": 0}, layer="below"
+    )
     line = {"color": palette.budget, "width": 2, "dash": "dash"}
-    figure.add_shape(type="line", xref="x", yref="paper", x0=budget, x1=budget, y0=0, y1=1, line=line)
+    figure.add_shape(**whole_height, type="line", x1=budget, line=line)
     figure.add_annotation(
-        x=_log(budget), xref="x", y=1, yref="paper", yanchor="bottom", showarrow=False,
+        x=on_log_axis(budget), xref="x", y=1, yref="paper", yanchor="bottom", showarrow=False,
         text=front.budget_label, font={"color": palette.budget, "size": 13},
     )  # fmt: skip
 
@@ -143,7 +134,7 @@ def _add_label(figure: go.Figure, front: Front, best: Candidate, palette: Palett
     start, end = map(math.log, front.x_range)
     is_left = math.log(best.latency.ms) < start + 0.12 * (end - start)
     figure.add_annotation(
-        x=_log(best.latency.ms),
+        x=on_log_axis(best.latency.ms),
         y=best.accuracy.value,
         text="best",
         ax=10 if is_left else -22,
@@ -154,41 +145,4 @@ def _add_label(figure: go.Figure, front: Front, best: Candidate, palette: Palett
         arrowhead=0,
         standoff=10,
         font={"color": palette.best, "size": 13},
-    )
-
-
-def _log(value: float | None) -> float:
-    """Return where an annotation goes on a logarithmic axis (shapes take the value itself)."""
-    return math.log10(value or 1)
-
-
-def _layout(front: Front, palette: Palette) -> go.Layout:
-    axis = {"gridcolor": palette.grid, "linecolor": palette.muted, "zeroline": False, "ticks": "outside"}
-    axis |= {"tickcolor": palette.muted, "showline": True}
-    return go.Layout(
-        template="none",
-        uirevision=front.key,
-        meta={"front": [[point.digest, point.latency.ms] for point in front.line]},  # for the arrow keys
-        font={"family": FONT, "color": palette.ink, "size": 13},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 58, "r": 18, "t": 34, "b": 92},
-        hovermode="closest",
-        hoverlabel={
-            "bgcolor": palette.panel,
-            "bordercolor": palette.muted,
-            "font": {"color": palette.ink},
-            "align": "left",
-        },
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "font": {"color": palette.muted, "size": 12}},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": palette.muted, "activecolor": palette.ink},
-        xaxis=axis
-        | {
-            "type": "log",
-            "range": [_log(end) for end in front.x_range],
-            "tickvals": front.x_ticks,
-            "ticktext": [f"{place:g}" for place in front.x_ticks],
-            "title": {"text": f"latency on {escape(front.device)} (ms)", "standoff": 8},
-        },
-        yaxis=axis | {"range": list(front.y_range), "tickformat": ".2f", "title": {"text": "accuracy (mean IoU)"}},
     )

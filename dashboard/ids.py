@@ -10,6 +10,7 @@ SHOWN = "explore-shown"  # what the page made of the choices
 SELECTED = "explore-selected"  # the subnet of the details, with its place in the figure
 TICK = "explore-tick"
 
+CONTROLS = "explore-controls"
 SOURCES = "explore-sources"
 DEVICES = "explore-devices"
 RISKS = "explore-risks"

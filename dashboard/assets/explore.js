@@ -8,7 +8,8 @@
   const THEME_KEY = "supersam-theme";
   const BUDGET = "explore-budget";
   let front = []; // [digest, milliseconds] of the drawn front, from fast to slow
-  let selected = null;
+  let here = null; // milliseconds of the selected subnet
+  let target = null; // what a key asked for until it arrives, so that keys can be faster than answers
 
   function triggers() {
     return window.dash_clientside.callback_context.triggered.map((trigger) => {
@@ -48,7 +49,9 @@
         const text = (budget || "").trim();
         if (text !== ((shown && shown.budget) || "") || next.budget !== undefined) next.budget = text || "none";
       }
-      return JSON.stringify(next) === JSON.stringify(state) ? skip() : next;
+      if (JSON.stringify(next) === JSON.stringify(state)) return skip();
+      target = null;
+      return next;
     },
 
     press: function (shown, ids) {
@@ -62,16 +65,18 @@
 
     pick: function (click) {
       const rows = clicked();
-      if (rows.length) return JSON.parse(rows[rows.length - 1].id).digest;
       const onFigure = triggers().some((trigger) => trigger.prop === "clickData");
       const point = onFigure && click && click.points.find((one) => one.customdata);
-      return point ? point.customdata[0] : skip();
+      if (!rows.length && !point) return skip();
+      target = null;
+      return rows.length ? JSON.parse(rows[rows.length - 1].id).digest : point.customdata[0];
     },
 
     // The last trace is the ring around the selected point. One function makes the whole figure, so that a new
     // base and a new selection cannot overwrite each other.
     draw: function (base, point) {
-      selected = point;
+      if (!target || !point || point.digest === target[0]) target = null;
+      if (!target) here = point ? point.ms : 0;
       front = (base && base.layout.meta.front) || [];
       if (!base) return skip();
       const ring = Object.assign({}, base.data[base.data.length - 1]);
@@ -95,19 +100,21 @@
   function step(key) {
     if (key === "Home") return front[0];
     if (key === "End") return front[front.length - 1];
-    const here = selected ? selected.ms : 0;
-    if (key === "ArrowRight" || key === "ArrowUp") return front.find((one) => one[1] > here);
-    if (key === "ArrowLeft" || key === "ArrowDown") return front.filter((one) => one[1] < here).pop();
+    const from = target ? target[1] : here;
+    if (key === "ArrowRight" || key === "ArrowUp") return front.find((one) => one[1] > from);
+    if (key === "ArrowLeft" || key === "ArrowDown") return front.filter((one) => one[1] < from).pop();
     return null;
   }
 
   document.addEventListener("keydown", (event) => {
     if (!event.target.closest || !event.target.closest("#explore-chart")) return;
     if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    const target = step(event.key);
-    if (target === null) return;
+    const next = step(event.key);
+    if (next === null) return;
     event.preventDefault(); // else the page scrolls
-    if (target) window.dash_clientside.set_props("explore-subnet", { data: target[0] });
+    if (!next) return; // at an end of the front
+    target = next;
+    window.dash_clientside.set_props("explore-subnet", { data: next[0] });
   });
 
   // A hidden page need not ask for news.

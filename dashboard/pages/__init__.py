@@ -1,0 +1,1 @@
+"""The pages: one file each, found by Dash because it calls ``register_page``."""

@@ -28,6 +28,7 @@ def layout(**query: Any) -> html.Div:
 
 @callback(
     output={
+        "no_controls": Output(ids.CONTROLS, "hidden"),
         "sources": Output(ids.SOURCES, "children"),
         "devices": Output(ids.DEVICES, "children"),
         "risks": Output(ids.RISKS, "children"),
@@ -71,11 +72,12 @@ def _fill(view: View, theme: object) -> dict[str, Any]:
     risks = [(key, text, "") for key, text in RISKS.items()]
     pressed = {"source": view.source.key, "device": view.device.key, "risk": view.risk}
     return {
+        "no_controls": False,
         "sources": _source_buttons(view),
         "devices": _device_buttons(view),
         "risks": components.choices("Compare it with the latency's", "risk", risks),
         "notices": components.notices(view.notices),
-        "summary": wording.summary(view),
+        "summary": html.P(wording.summary(view), className="summary" if view.best else "summary over"),
         "empty": None,
         "hidden": False,
         "caption": [html.P(line) for line in wording.caption(view, len(front.dominated))],
@@ -91,11 +93,12 @@ def _fill_empty(nothing: Nothing) -> dict[str, Any]:
     command = components.command(nothing.command) if nothing.command else None
     pressed = {"source": nothing.source.key} if nothing.source else {}
     return {
+        "no_controls": not nothing.sources,
         "sources": _source_buttons(nothing),
         "devices": _device_buttons(nothing),
         "risks": None,
         "notices": components.notices(nothing.notices),
-        "summary": "",
+        "summary": None,
         "empty": html.Section([html.H2(nothing.title), html.P(nothing.text), command], className="panel empty"),
         "hidden": True,
         "caption": None,

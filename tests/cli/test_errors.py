@@ -105,7 +105,7 @@ def test_help_and_listings_load_no_torch():
 
 def test_a_default_search_loads_no_torch(tmp_path):
     code = (
-        "import sys; sys.argv = ['supersam', 'search', '--device', 'jetson-orin', '--budget', '30ms', '--trials', '15']\n"
+        f"import sys; sys.argv = {['supersam', *SEARCH, '--trials', '15']}\n"
         "from supersam.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "assert 'torch' not in sys.modules"
@@ -127,18 +127,7 @@ def test_an_interrupted_search_ends_with_130_and_can_be_continued(tmp_path):
     assert searching.returncode == 130
     assert "--resume" in errors
     found = len(candidates.read_text().splitlines())
-    command = [
-        sys.executable,
-        "-m",
-        "supersam",
-        *SEARCH,
-        "--trials",
-        str(found + 5),
-        "--out",
-        "run",
-        "--resume",
-        "--json",
-    ]
+    command = [*arguments[:3], *SEARCH, "--trials", str(found + 5), "--out", "run", "--resume", "--json"]
     resumed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert json.loads(resumed.stdout)["n_trials"] >= found + 5
 
@@ -146,5 +135,5 @@ def test_an_interrupted_search_ends_with_130_and_can_be_continued(tmp_path):
 def test_a_reader_that_stops_early_is_no_error():
     command = f"{sys.executable} -m supersam spaces --json | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert done.returncode in (0, 141)
-    assert "Traceback" not in done.stderr
+    assert done.stdout == "[\n"
+    assert done.stderr == ""

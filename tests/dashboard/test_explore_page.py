@@ -64,7 +64,7 @@ def test_every_asset_is_local_and_there(client: FlaskClient):
 
     assert len(addresses) > 5
     for address in addresses:
-        assert address.startswith("/") and not address.startswith("//"), address
+        assert re.match(r"/[^/]", address), address
         with client.get(address) as response:
             assert response.status_code == 200, address
     assert not re.findall(r"https?://", html)
@@ -81,7 +81,8 @@ def test_headers_allow_no_remote_scripts(client: FlaskClient):
     directives = dict(part.split(" ", 1) for part in policy.split("; "))
 
     assert "default-src 'self'" in policy
-    assert "http" not in policy and "*" not in policy
+    assert "http" not in policy
+    assert "*" not in policy
     assert "unsafe" not in directives["script-src"]
     assert directives["frame-ancestors"] == "'none'"
 
@@ -113,7 +114,7 @@ def test_odd_queries_give_a_page(client: FlaskClient, query: Any):
     page = _page(client, search)
     assert "explore-state" in page
     shown = ask(client, "explore-summary", **{"explore-state": pairs})
-    assert shown["explore-summary"]["children"].startswith("best within 6ms on jetson-test")
+    assert "best within 6ms on jetson-test" in json.dumps(shown["explore-summary"])
     assert "explore-details" in ask(
         client, "explore-details", **{"explore-state": pairs, "explore-subnet": pairs.get("subnet")}
     )
@@ -132,7 +133,8 @@ def test_an_unknown_path_is_said(client: FlaskClient):
 def test_a_deep_link_reaches_the_page(client: FlaskClient):
     page = _page(client, "?device=phone-test&budget=20ms&subnet=abc&unknown=1")
 
-    assert '"device": "phone-test"' in page and '"data": "abc"' in page
+    assert '"device": "phone-test"' in page
+    assert '"data": "abc"' in page
 
 
 def test_an_unknown_subnet_is_said(client: FlaskClient):
@@ -157,7 +159,9 @@ def test_per_prompt_accuracy_is_shown_for_what_was_measured(client: FlaskClient,
 
     text = json.dumps(ask(client, "explore-details", **{"explore-subnet": digest})["explore-details"])
 
-    assert "pack-a" in text and "pack-b" in text and "point" in text
+    assert "pack-a" in text
+    assert "pack-b" in text
+    assert "point" in text
 
 
 def test_without_runs_the_page_shows_what_to_run(tmp_path: Path, tables: Path, no_archive: Path):
@@ -167,6 +171,7 @@ def test_without_runs_the_page_shows_what_to_run(tmp_path: Path, tables: Path, n
 
     assert "supersam search --device jetson-test" in json.dumps(answer["explore-empty"])
     assert answer["explore-results"]["hidden"] is True
+    assert answer["explore-controls"]["hidden"] is True
     assert ask(client, "explore-details")["explore-selected"]["data"] is None
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from dashboard import front as fronts
 from dashboard.data import Data
-from dashboard.figures import CONFIG, blank, draw_front
+from dashboard.figure_layout import blank
+from dashboard.figures import CONFIG, draw_front
 from dashboard.front import Front, describe_front, facts, thin, ticks
 from dashboard.look import look
 from dashboard.theme import PALETTES, palette
@@ -134,7 +135,8 @@ def test_clicks_carry_the_digest_in_a_list(figure: go.Figure):
     sent = json.loads(figure.to_json())
     for trace in sent["data"]:
         for point in trace.get("customdata", []):
-            assert isinstance(point, list) and len(point[0]) == 10
+            assert isinstance(point, list)
+            assert len(point[0]) == 10
     assert all("customdata" in trace for trace in sent["data"] if trace.get("hoverinfo") != "skip")
 
 
@@ -143,9 +145,12 @@ def test_hovering_tells_everything_about_a_point(view: View, figure: go.Figure):
     text = facts(candidate)
 
     assert text[0] == candidate.digest
-    assert f"{candidate.accuracy.value:.3f} [" in text[1] and text[1].endswith(candidate.accuracy.source)
-    assert text[2].startswith("latency ") and text[2].endswith("estimated")
-    assert "GMACs" in text[3] and "M parameters" in text[3]
+    assert f"{candidate.accuracy.value:.3f} [" in text[1]
+    assert text[1].endswith(candidate.accuracy.source)
+    assert text[2].startswith("latency ")
+    assert text[2].endswith("estimated")
+    assert "GMACs" in text[3]
+    assert "M parameters" in text[3]
     assert text[4] == candidate.architecture.describe()
     template = named(figure, "front:")[0].hovertemplate
     assert all(f"%{{customdata[{place}]}}" in template for place in range(len(text)))

@@ -89,7 +89,8 @@ def test_budgets_are_read_as_on_the_command_line(text: str):
 def test_an_unknown_choice_is_said_and_falls_back(data: Data, chosen: dict[str, str], words: str):
     found = view(data, **chosen)
 
-    assert len(found.notices) == 1 and words in found.notices[0]
+    assert len(found.notices) == 1
+    assert words in found.notices[0]
     assert (found.device.key, found.query) == ("jetson-test", "")
 
 
@@ -143,7 +144,8 @@ def test_the_summary_and_the_caption_hold_the_numbers(data: Data):
     text, caption = wording.summary(found), " ".join(wording.caption(found, 10_000))
 
     assert text.startswith(f"best within 6ms on jetson-test: {best.digest}, accuracy {best.accuracy.value:.3f} [")
-    assert f"latency {wording.ms(best.latency.ms)} [" in text and text.endswith("estimated")
+    assert f"latency {wording.ms(best.latency.ms)} [" in text
+    assert text.endswith("estimated")
     assert f"60 candidates, {len(found.front)} on the front" in caption
     assert "estimated, grade D, 2026-11-22. Invented for the tests." in caption
 
@@ -166,7 +168,8 @@ def test_a_damaged_newest_run_is_said_and_the_next_is_shown(make: Any, data: Dat
     found = view(data)
 
     assert found.source.key == "first"
-    assert len(found.notices) == 1 and "line 1 is damaged" in found.notices[0]
+    assert len(found.notices) == 1
+    assert "line 1 is damaged" in found.notices[0]
     assert view(data, source="first").notices == []
 
 

@@ -53,7 +53,7 @@ def test_a_port_that_is_none_is_an_error(tmp_path: Path, port: int):
 
 
 def test_a_host_that_is_not_this_machine_is_an_error(tmp_path: Path):
-    with pytest.raises(EnvironmentProblem, match="cannot serve on 192.0.2.1"):
+    with pytest.raises(EnvironmentProblem, match=r"cannot serve on 192\.0\.2\.1"):
         serve(tmp_path, host="192.0.2.1", port=0)
 
 
@@ -107,4 +107,5 @@ def test_the_module_runs_and_ends_with_one_line_on_an_error(tmp_path: Path, take
 
     assert done.returncode == EnvironmentProblem.exit_code
     assert done.stdout == ""
-    assert done.stderr.startswith(f"Error: port {taken}") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"Error: port {taken}")
+    assert done.stderr.count("\n") == 1

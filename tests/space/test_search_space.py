@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import yaml
 from supersam.errors import MissingError, SearchSpaceError, UsageError
 from supersam.space import (
     AnyArchitecture,
-    Architecture,
     SearchSpace,
     StagedSpace,
     ViTSpace,
@@ -252,7 +252,7 @@ def test_space_contains_no_architecture_that_differs_in_one_thing(
     tiny_staged: StagedSpace, tells: Tells, change: dict[str, Any]
 ) -> None:
     smallest = tiny_staged.smallest()
-    other = Architecture(**{**vars(smallest), **change})
+    other = replace(smallest, **change)
 
     assert tiny_staged.contains(smallest)
     assert not tiny_staged.contains(other)

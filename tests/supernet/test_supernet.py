@@ -254,27 +254,40 @@ def test_gradient_reaches_what_is_active_and_nothing_else(supernet: Supernet, se
 
 @pytest.mark.parametrize("same", [False, True], ids=["two architectures", "one architecture"])
 @pytest.mark.parametrize("kind", ["staged", "vit"])
-def test_two_threads_in_the_middle_of_a_forward_get_what_each_gets_alone(
+def test_forward_that_starts_and_ends_within_another_changes_nothing(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str, same: bool
 ) -> None:
+    """Two threads meet in the middle of a forward; the one that entered first leaves first, then the other goes on."""
     supernet: Supernet = request.getfixturevalue(kind)
     architectures = [supernet.space.smallest(), supernet.space.smallest() if same else supernet.space.largest()]
     inputs = [images(architecture, seed=seed) for seed, architecture in enumerate(architectures)]
     alone = [supernet(x, architecture).detach() for x, architecture in zip(inputs, architectures, strict=True)]
-    middle, reached = threading.Barrier(2, timeout=60), []
-    norm = LayerNorm2d.forward  # the neck of both kinds of encoder ends with two
+    entered = [threading.Event(), threading.Event()]
+    released = [threading.Event(), threading.Event()]
+    here = threading.local()
+    norm = LayerNorm2d.forward  # the neck of both kinds of encoder has two
 
-    def meet(self: LayerNorm2d, x: Tensor) -> Tensor:
-        reached.append(threading.get_ident())
-        middle.wait()
+    def pause(self: LayerNorm2d, x: Tensor) -> Tensor:
+        entered[here.number].set()
+        assert released[here.number].wait(timeout=60)
         return norm(self, x)
 
-    monkeypatch.setattr(LayerNorm2d, "forward", meet)
-    with ThreadPoolExecutor(2) as pool:
-        together = list(pool.map(supernet, inputs, architectures))
+    def call(number: int) -> Tensor:
+        here.number = number
+        output: Tensor = supernet(inputs[number], architectures[number])
+        return output.detach()
 
-    assert len(set(reached)) == 2
-    assert len(reached) == 4
+    monkeypatch.setattr(LayerNorm2d, "forward", pause)
+    with ThreadPoolExecutor(2) as pool:
+        futures = []
+        for number in (0, 1):
+            futures.append(pool.submit(call, number))
+            assert entered[number].wait(timeout=60)
+        together = []
+        for number in (0, 1):
+            released[number].set()
+            together.append(futures[number].result(timeout=60))
+
     assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
 
 

@@ -1,0 +1,293 @@
+"""Evaluation: a model that is right scores 1, one that sees nothing 0, and clicks go where the error is."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from supersam.data.coco import Annotation, ImageRecord, Pack, load_pack, load_packs
+from supersam.data.prompts import central_point
+from supersam.data.synthetic import write_pack
+from supersam.errors import UsageError
+from supersam.evaluate import evaluator
+from supersam.evaluate.evaluator import PROMPTS, PackScores, Report, calibration_batches, evaluate, spread
+from supersam.evaluate.metrics import bootstrap_interval, filled_box, inscribed_ellipse, iou
+from supersam.predict.predictor import Embedded
+from supersam.sam.model import Sam
+
+Tells = Callable[..., AbstractContextManager[None]]
+Mask = NDArray[np.uint8]
+
+
+class Oracle:
+    """Stands in for embedding and decoding, and knows the masks of the image that was embedded last."""
+
+    def __init__(self, pack: Pack) -> None:
+        self.masks = {one.read().tobytes(): [one.mask(i) for i in range(len(one.annotations))] for one in pack.records}
+        self.known: list[Mask] = []
+        self.embedded: list[int] = []
+        self.calls: list[dict[str, object]] = []
+        self.answer: Callable[[Mask], NDArray[np.float32]] = lambda mask: 2.0 * mask - 1
+
+    def embed(self, model: object, image: Mask, resolution: int) -> Embedded:
+        self.known = self.masks[image.tobytes()]
+        self.embedded.append(resolution)
+        return Embedded(None, torch.zeros(1), image.shape[:2], resolution)  # type: ignore[arg-type]
+
+    def predict_logits(
+        self,
+        embedded: Embedded,
+        points: NDArray[np.float32] | None = None,
+        labels: NDArray[np.float32] | None = None,
+        boxes: NDArray[np.float32] | None = None,
+        multimask: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Answer with the mask that a prompt was made of; of several masks the second is the one to take."""
+        self.calls.append({"points": points, "labels": labels, "boxes": boxes, "multimask": multimask})
+        right = [self.meant(None if points is None else points[n], None if boxes is None else boxes[n])
+                 for n in range(len(points if boxes is None else boxes))]  # fmt: skip
+        logits = torch.from_numpy(np.stack([self.answer(mask) for mask in right]).astype(np.float32))[:, None]
+        if not multimask:
+            return logits, torch.ones(len(right), 1)
+        return torch.cat([-logits, logits, -logits], dim=1), torch.tensor([[0.1, 0.9, 0.3]]).repeat(len(right), 1)
+
+    def meant(self, points: NDArray[np.float32] | None, box: NDArray[np.float32] | None) -> Mask:
+        for mask in self.known:
+            if points is not None and (central_point(mask) == points[0]).all():
+                return mask
+            if box is not None and (evaluator.bounding_box(mask) == box).all():
+                return mask
+        raise AssertionError("the prompt was made of no mask of this image")
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    return load_pack(write_pack(tmp_path_factory.mktemp("shapes"), n_train=0, n_val=4, side=64), "val")
+
+
+@pytest.fixture
+def oracle(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Oracle:
+    found = Oracle(pack)
+    monkeypatch.setattr(evaluator, "embed", found.embed)
+    monkeypatch.setattr(evaluator, "predict_logits", found.predict_logits)
+    return found
+
+
+def run(pack: Pack, *prompts: str, **options: int) -> Report:
+    return evaluate(None, 64, [pack], list(prompts), **options)  # type: ignore[arg-type]
+
+
+def test_model_that_is_right_scores_one(pack: Pack, oracle: Oracle) -> None:
+    report = run(pack, *PROMPTS)
+
+    n_masks = sum(len(one.annotations) for one in pack.records)
+    found = report.to_dict()[pack.name]
+    assert found.keys() == {"point1", "point3", "box"}
+    for scores in found.values():
+        assert (scores["miou"], scores["ci95"], scores["n_masks"]) == (1.0, [1.0, 1.0], n_masks)
+    accuracy = report.accuracy()
+    assert (accuracy.value, accuracy.source, accuracy.interval) == (1.0, "measured", (1.0, 1.0))
+    assert accuracy.packs == {pack.name: dict.fromkeys(PROMPTS, 1.0)}
+
+
+def test_model_that_sees_nothing_scores_zero(pack: Pack, oracle: Oracle) -> None:
+    oracle.answer = lambda mask: -np.ones(mask.shape, dtype=np.float32)
+    # Of three masks the second is taken, so the two that are everywhere must not count.
+
+    report = run(pack, *PROMPTS)
+
+    assert {scores["miou"] for scores in report.to_dict()[pack.name].values()} == {0.0}
+    assert report.accuracy().value == 0.0
+
+
+def test_score_is_the_mean_over_masks_of_the_overlap(pack: Pack, oracle: Oracle) -> None:
+    def left_half(mask: Mask) -> NDArray[np.float32]:
+        return np.where(np.arange(mask.shape[1]) < mask.shape[1] // 2, 2.0 * mask - 1, -1.0).astype(np.float32)
+
+    oracle.answer = left_half
+    masks = [one.mask(index) for one in pack.records for index in range(len(one.annotations))]
+    expected = [iou(left_half(mask) > 0, mask) for mask in masks]
+
+    report = run(pack, "box")
+
+    assert report.packs[pack.name].prompts["box"] == expected
+    found = report.to_dict()[pack.name]["box"]
+    assert found["miou"] == round(float(np.mean(expected)), 5)
+    assert found["ci95"] == [round(bound, 5) for bound in bootstrap_interval(expected)]
+
+
+def test_trivial_answers_are_scored_on_the_same_masks(pack: Pack, oracle: Oracle) -> None:
+    found = run(pack, "point1", "box").to_dict()[pack.name]
+
+    masks = [one.mask(index) for one in pack.records for index in range(len(one.annotations))]
+    boxes = [evaluator.bounding_box(mask) for mask in masks]
+    fill = np.mean([iou(filled_box(box, mask.shape), mask) for box, mask in zip(boxes, masks, strict=True)])
+    ellipse = np.mean([iou(inscribed_ellipse(box, mask.shape), mask) for box, mask in zip(boxes, masks, strict=True)])
+    for prompt in ("point1", "box"):
+        assert found[prompt]["trivial"] == {"box_fill": round(fill, 5), "ellipse": round(ellipse, 5)}
+
+
+def test_images_are_embedded_once_at_the_resolution_asked(pack: Pack, oracle: Oracle) -> None:
+    seen: list[int] = []
+
+    report = evaluate(None, 96, [pack], list(PROMPTS), on_image=lambda: seen.append(1))  # type: ignore[arg-type]
+
+    assert oracle.embedded == [96] * 4
+    assert report.n_images == len(seen) == 4
+
+
+def test_limits_take_fewer_images_and_masks(pack: Pack, oracle: Oracle) -> None:
+    report = run(pack, "box", limit=2, masks_per_image=1)
+
+    assert report.n_images == 2
+    assert report.to_dict()[pack.name]["box"]["n_masks"] == 2
+    firsts = [pack.records[index].mask(0) for index in (0, 3)]
+    asked = [np.asarray(call["boxes"])[0].tolist() for call in oracle.calls]
+    assert asked == [evaluator.bounding_box(mask).tolist() for mask in firsts]
+
+
+def test_many_masks_are_decoded_in_chunks(pack: Pack, oracle: Oracle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluator, "CHUNK", 2)
+
+    report = run(pack, "box")
+
+    assert max(len(np.asarray(call["boxes"])) for call in oracle.calls) == 2
+    assert report.to_dict()[pack.name]["box"]["n_masks"] == sum(len(one.annotations) for one in pack.records)
+
+
+@pytest.mark.parametrize("prompts", [["point2"], ["box", "text"], []])
+def test_unknown_prompt_is_answered_with_those_there_are(pack: Pack, tells: Tells, prompts: list[str]) -> None:
+    with tells(UsageError, "unknown prompt", *prompts[-1:], "point1, point3, box"):
+        run(pack, *prompts)
+
+
+def test_pack_without_masks_is_refused(tells: Tells, pack: Pack) -> None:
+    bare = Pack("bare", tuple(ImageRecord(one.path, one.width, one.height, ()) for one in pack.records))
+
+    with tells(UsageError, "bare", "no masks"):
+        run(bare, "box")
+
+
+def test_empty_masks_are_not_evaluated(pack: Pack, oracle: Oracle) -> None:
+    first = pack.records[0]
+    empty = Annotation({"size": [64, 64], "counts": [64 * 64]}, 0.0)
+    record = ImageRecord(first.path, first.width, first.height, (empty, *first.annotations))
+
+    report = run(Pack("one", (record,)), "box")
+
+    assert report.to_dict()["one"]["box"]["n_masks"] == len(first.annotations)
+
+
+# Clicks
+
+
+def test_first_click_is_in_the_middle_and_asks_for_three_masks(pack: Pack, oracle: Oracle) -> None:
+    run(pack, "point1", limit=1)
+
+    (call,) = oracle.calls
+    middles = [central_point(pack.records[0].mask(index)) for index in range(len(pack.records[0].annotations))]
+    assert np.array_equal(call["points"], np.stack(middles)[:, None])
+    assert np.array_equal(call["labels"], np.ones((len(middles), 1)))
+    assert call["multimask"] is True
+
+
+@pytest.mark.parametrize("error", ["missed", "spilled"])
+def test_further_clicks_are_in_the_middle_of_the_error(pack: Pack, oracle: Oracle, error: str) -> None:
+    """A model that leaves out the right half of the object, or adds a strip of background at the top."""
+
+    def wrong(mask: Mask) -> NDArray[np.bool_]:
+        rows, columns = np.nonzero(mask)
+        if error == "missed":
+            return mask.astype(bool) & (np.arange(64) > np.median(columns))
+        return (mask == 0) & (np.arange(64) < max(4, rows.min()))[:, None]
+
+    oracle.answer = lambda mask: np.where(wrong(mask), 1.0 - 2.0 * mask, 2.0 * mask - 1).astype(np.float32)
+
+    run(pack, "point3", limit=1)
+
+    assert [np.asarray(call["points"]).shape[1] for call in oracle.calls] == [1, 2, 3]
+    assert [call["multimask"] for call in oracle.calls] == [True, False, False]
+    masks = [pack.records[0].mask(index) for index in range(len(pack.records[0].annotations))]
+    last = oracle.calls[-1]
+    for number, mask in enumerate(masks):
+        middle = central_point(wrong(mask).astype(np.uint8))
+        assert wrong(mask)[int(middle[1]), int(middle[0])]
+        for click in (1, 2):
+            assert np.array_equal(np.asarray(last["points"])[number, click], middle)
+            assert np.asarray(last["labels"])[number, click] == (error == "missed")
+
+
+def test_click_on_a_mask_without_error_is_in_its_middle(pack: Pack, oracle: Oracle) -> None:
+    run(pack, "point3", limit=1)
+
+    points, labels = np.asarray(oracle.calls[-1]["points"]), np.asarray(oracle.calls[-1]["labels"])
+    assert (points == points[:, :1]).all()
+    assert (labels == 1).all()
+
+
+# The joints
+
+
+def test_evaluation_of_a_model_is_between_nothing_and_all(pack: Pack, patch_sam: Sam) -> None:
+    report = evaluate(patch_sam, 64, [pack], list(PROMPTS), limit=1)
+
+    accuracy = report.accuracy()
+    assert all(0 <= value <= 1 for prompts in accuracy.packs.values() for value in prompts.values())
+    assert accuracy.interval[0] <= accuracy.value <= accuracy.interval[1]
+    again = evaluate(patch_sam, 64, [pack], list(PROMPTS), limit=1)
+    assert again.to_dict() == report.to_dict()
+
+
+def test_accuracy_weighs_packs_and_prompts_alike() -> None:
+    report = Report(3, {"a": PackScores({"box": [1.0, 0.0], "point1": [0.5]}), "b": PackScores({"box": [0.25] * 100})})
+
+    accuracy = report.accuracy()
+
+    assert accuracy.value == pytest.approx((0.5 + 0.5 + 0.25) / 3)
+    error = 1.96 * np.sqrt(0.5 / 2) / 3  # the variance of [1, 0] is 0.5; the others do not vary
+    assert accuracy.interval == pytest.approx((accuracy.value - error, accuracy.value + error))
+    assert accuracy.packs == {"a": {"box": 0.5, "point1": 0.5}, "b": {"box": 0.25}}
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (None, [0, 1, 2, 3, 4, 5, 6]),
+        (9, [0, 1, 2, 3, 4, 5, 6]),
+        (7, [0, 1, 2, 3, 4, 5, 6]),
+        (4, [0, 2, 4, 6]),
+        (3, [0, 3, 6]),
+        (2, [0, 6]),
+        (1, [0]),
+        (0, []),
+    ],
+)
+def test_spread_takes_items_evenly_and_in_order(count: int | None, expected: list[int]) -> None:
+    assert spread(tuple(range(7)), count) == expected
+
+
+@pytest.mark.parametrize("count", range(1, 60))
+def test_spread_never_repeats_an_item(count: int) -> None:
+    found = spread(tuple(range(60)), count)
+
+    assert len(set(found)) == len(found) == count
+    assert found == sorted(found)
+
+
+def test_calibration_batches_mix_the_packs(tmp_path: Path) -> None:
+    for name, n_val in (("a", 8), ("b", 3)):
+        write_pack(tmp_path / name, n_train=0, n_val=n_val, side=48, seed=len(name) + n_val)
+    packs = load_packs(tmp_path, "val")
+
+    batches = list(calibration_batches(packs, 64, count=10, batch_size=4))
+
+    assert [batch.shape for batch in batches] == [(4, 3, 64, 64), (4, 3, 64, 64)]
+    a, b = (pack.records for pack in packs)
+    order = [a[0], b[0], a[1], b[1], a[3], b[2], a[5], a[7]]
+    expected = torch.stack([evaluator.to_input(one.read(), 64) for one in order])
+    assert torch.equal(torch.cat(batches), expected)
