@@ -61,5 +61,7 @@ def table(
     return html.Div(html.Table([named, html.Thead(html.Tr(header)), html.Tbody(rows)]), className="scroll")
 
 
-def command(text: str, **attributes: Any) -> html.Code:
-    return html.Code(text, className="command", **attributes)
+def command(text: str) -> list[Child]:
+    """Return a command whose words break only between each other, so that ``-o`` stays whole."""
+    words = text.split(" ")
+    return [part for word in words for part in (html.Span(word), " ")][:-1]

@@ -71,7 +71,7 @@ def _chart() -> html.Section:
 
 
 def _details() -> html.Section:
-    copy = dcc.Clipboard(id=ids.COPY, target_id=ids.COMMAND, children="Copy", copied_children="Copied")
+    copy = dcc.Clipboard(id=ids.COPY, children="Copy", copied_children="Copied")
     command = html.Section(
         [
             html.H3("Extract it"),

@@ -21,6 +21,12 @@ def blank() -> go.Figure:
     return go.Figure(layout=layout)
 
 
+def place_on_axis(front: Front, value: float) -> float:
+    """Return how far along the latency axis a value is, 0 to 1."""
+    start, end = map(math.log, front.x_range)
+    return (math.log(value) - start) / (end - start)
+
+
 def on_log_axis(value: float) -> float:
     """Return where ranges and annotations go on a logarithmic axis (shapes take the value itself)."""
     return math.log10(value)
@@ -36,7 +42,7 @@ def front_layout(front: Front, palette: Palette) -> go.Layout:
         font={"family": FONT, "color": palette.ink, "size": 13},
         paper_bgcolor=CLEAR,
         plot_bgcolor=CLEAR,
-        margin={"l": 58, "r": 18, "t": 34, "b": 92},
+        margin={"l": 58, "r": 18, "t": 34, "b": 84},
         hovermode="closest",
         hoverlabel=label,
         legend=_legend(palette),
@@ -48,7 +54,7 @@ def front_layout(front: Front, palette: Palette) -> go.Layout:
 
 def _legend(palette: Palette) -> dict[str, Any]:
     font = {"color": palette.muted, "size": 12}
-    return {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom", "font": font}
+    return {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top", "font": font}
 
 
 def _axis(palette: Palette) -> dict[str, Any]:

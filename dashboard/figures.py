@@ -1,13 +1,12 @@
 """Draw figures from information: pure functions, no files and no components."""
 
-import math
 from typing import Any
 
 import plotly.graph_objects as go
 
 from supersam.results import Candidate
 
-from .figure_layout import front_layout, on_log_axis
+from .figure_layout import front_layout, on_log_axis, place_on_axis
 from .front import Front, Group, facts
 from .theme import Palette
 
@@ -123,16 +122,22 @@ def _add_budget(figure: go.Figure, front: Front, budget: float, palette: Palette
     )
     line = {"color": palette.budget, "width": 2, "dash": "dash"}
     figure.add_shape(**whole_height, type="line", x1=budget, line=line)
+    place = place_on_axis(front, budget)
     figure.add_annotation(
-        x=on_log_axis(budget), xref="x", y=1, yref="paper", yanchor="bottom", showarrow=False,
-        text=front.budget_label, font={"color": palette.budget, "size": 13},
-    )  # fmt: skip
+        x=on_log_axis(budget),
+        y=1,
+        yref="paper",
+        xanchor="left" if place < 0.15 else "right" if place > 0.85 else "center",  # within a phone's width
+        yanchor="bottom",
+        showarrow=False,
+        text=front.budget_label,
+        font={"color": palette.budget, "size": 13},
+    )
 
 
 def _add_label(figure: go.Figure, front: Front, best: Candidate, palette: Palette) -> None:
     # Above and to the left of the front there is nothing to cover, except where the axis begins.
-    start, end = map(math.log, front.x_range)
-    is_left = math.log(best.latency.ms) < start + 0.12 * (end - start)
+    is_left = place_on_axis(front, best.latency.ms) < 0.12
     figure.add_annotation(
         x=on_log_axis(best.latency.ms),
         y=best.accuracy.value,

@@ -90,7 +90,7 @@ def _fill(view: View, theme: object) -> dict[str, Any]:
 
 
 def _fill_empty(nothing: Nothing) -> dict[str, Any]:
-    command = components.command(nothing.command) if nothing.command else None
+    command = html.Code(components.command(nothing.command), className="command") if nothing.command else None
     pressed = {"source": nothing.source.key} if nothing.source else {}
     return {
         "no_controls": not nothing.sources,
@@ -125,6 +125,7 @@ def _device_buttons(found: View | Nothing) -> html.Div | None:
         "heading": Output(ids.HEADING, "children"),
         "details": Output(ids.DETAILS, "children"),
         "command": Output(ids.COMMAND, "children"),
+        "copied": Output(ids.COPY, "content"),
         "spoken": Output(ids.SPOKEN, "children"),
         "selected": Output(ids.SELECTED, "data"),
     },
@@ -134,14 +135,16 @@ def select(digest: object, state: object, _revision: str) -> dict[str, Any]:
     """Fill everything about the selected subnet; until one is chosen that is the best."""
     view = look(current_data(), clean(state))
     if isinstance(view, Nothing):
-        return {"heading": None, "details": None, "command": "", "spoken": "", "selected": None}
+        return {"heading": None, "details": None, "command": None, "copied": "", "spoken": "", "selected": None}
     chosen = view.find(digest)
     candidate = chosen or view.headline
+    command = extract_command(view, candidate)
     unknown = [f"{view.source.label} has no subnet {str(digest)[:40]!r}; this is {candidate.digest} instead."]
     return {
         "heading": [*components.notices(unknown if digest and not chosen else []), heading(view, candidate)],
         "details": details(view, candidate),
-        "command": extract_command(view, candidate),
+        "command": components.command(command),
+        "copied": command,
         "spoken": wording.spoken(view, candidate),
         "selected": {
             "digest": candidate.digest,

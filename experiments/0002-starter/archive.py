@@ -12,7 +12,6 @@ Rows go to rows-<shard>.jsonl as they are measured; running the command again go
 import argparse
 import datetime
 import json
-import os
 import random
 import time
 from pathlib import Path
@@ -147,7 +146,7 @@ def assemble() -> None:
     text = f'{{\n "protocol": {json.dumps(protocol)},\n "measured": [\n  {lines}\n ]\n}}\n'
     (starter_dir() / ARCHIVE_FILE).write_text(text)
     save_file(statistics, starter_dir() / STATISTICS)
-    print(f"{len(rows)} subnets, {os.path.getsize(starter_dir() / STATISTICS) / 1e6:.1f} MB of statistics")
+    print(f"{len(rows)} subnets, {(starter_dir() / STATISTICS).stat().st_size / 1e6:.1f} MB of statistics")
 
 
 if __name__ == "__main__":

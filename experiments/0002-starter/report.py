@@ -2,9 +2,10 @@
 
     python experiments/0002-starter/report.py evaluate best smallest largest --data ../shared/data
     python experiments/0002-starter/report.py table      # the table of the README, from results.csv
+    python experiments/0002-starter/report.py latency smallest best largest    # the README's latencies
     python experiments/0002-starter/report.py curve      # curve.png from log.csv
 
-`evaluate` appends to results.csv, one row for each pack and prompt; subnets are named as `supersam evaluate` names them.
+`evaluate` appends to results.csv, one row for each pack and prompt; names of subnets are those of `supersam evaluate`.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from supersam.checkpoints.subnets import extract_subnet
 from supersam.cli._subnets import resolve_starter, statistics
 from supersam.data.coco import load_packs
 from supersam.evaluate.evaluator import evaluate
+from supersam.latency import read_table, shipped_tables
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.csv"
@@ -37,7 +39,9 @@ def evaluate_subnets(names: list[str], data: Path, prompts: list[str]) -> None:
         for pack, cells in report.items():
             for prompt, cell in cells.items():
                 values = [name, architecture.digest, architecture.describe(), pack, prompt, cell["miou"]]
-                append([*values, *cell["ci95"], cell["n_masks"], cell["trivial"]["box_fill"], cell["trivial"]["ellipse"]])
+                append(
+                    [*values, *cell["ci95"], cell["n_masks"], *(cell["trivial"][x] for x in ("box_fill", "ellipse"))]
+                )
 
 
 def append(values: list[object]) -> None:
@@ -69,6 +73,19 @@ def print_table() -> None:
         print(f"| {pack}, {prompt} ({one['n_masks']}) | " + " | ".join(shown) + f" | {trivial} |")
 
 
+def print_latencies(names: list[str]) -> None:
+    """Print the latency of some subnets on every shipped device as a table in Markdown."""
+    found = {name: resolve_starter(name) for name in names}
+    titles = " | ".join(f"{name} `{architecture.digest}`" for name, architecture in found.items())
+    print(f"| device, runtime | method, grade | {titles} |")
+    print("|---" * (len(names) + 2) + "|")
+    for path in shipped_tables().values():
+        table = read_table(path)
+        latencies = (table.predict(architecture) for architecture in found.values())
+        cells = " | ".join(f"{one.ms:.3g} [{one.lo:.3g}-{one.hi:.3g}]" for one in latencies)
+        print(f"| {table.name}, {table.runtime} {table.precision} | {table.method}, {table.grade} | {cells} |")
+
+
 def draw_curve() -> None:
     """Draw the losses of the training, smoothed over ten rows of the log."""
     import matplotlib
@@ -94,7 +111,7 @@ def draw_curve() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["evaluate", "table", "curve"])
+    parser.add_argument("what", choices=["evaluate", "table", "latency", "curve"])
     parser.add_argument("subnets", nargs="*", default=[])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--prompts", default="point1,box")
@@ -103,5 +120,7 @@ if __name__ == "__main__":
         evaluate_subnets(arguments.subnets, arguments.data, arguments.prompts.split(","))
     elif arguments.what == "table":
         print_table()
+    elif arguments.what == "latency":
+        print_latencies(arguments.subnets)
     else:
         draw_curve()

@@ -9,6 +9,7 @@ sums of terms scaled by exp(w i): no sequential scan, no kernel of our own, and 
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 MAX_DECAY = 60.0  # exp(60) is far inside float32; a decay of 60 over the sequence is already nearly local
@@ -39,7 +40,9 @@ def bidirectional_wkv(decay: Tensor, bonus: Tensor, keys: Tensor, values: Tensor
 
 def _one_sided(terms: Tensor, growth: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """Return the decayed sums over the tokens before and after each token, itself left out."""
-    rising, falling = terms * growth, terms / growth
-    before = (rising.cumsum(1) - rising) * (torch.exp(w) / growth)
-    after = (falling.flip(1).cumsum(1).flip(1) - falling) * (torch.exp(w) * growth)
+    # The sums are shifted, not reduced by the token's own term, which may be so large that the rest is lost in it.
+    rising = (terms * growth)[:, :-1].cumsum(1)
+    falling = (terms / growth)[:, 1:].flip(1).cumsum(1).flip(1)
+    before = F.pad(rising, (0, 0, 1, 0)) * (torch.exp(w) / growth)
+    after = F.pad(falling, (0, 0, 0, 1)) * (torch.exp(w) * growth)
     return before, after

@@ -60,8 +60,8 @@ def load_checkpoint(path: Path, kind: str | None = None) -> Checkpoint:
         raise CheckpointError(f"{path} is a safetensors file but was not written by SuperSAM (no record in its header)")
     try:
         record = json.loads(text)
-        found, version = record["kind"], record["format"]
-    except (json.JSONDecodeError, KeyError, TypeError) as problem:
+        found, version = record["kind"], int(record["format"])
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as problem:
         raise CheckpointError(f"{path} has a damaged header ({problem!r})") from problem
     if version > FORMAT:
         raise CheckpointError(f"{path} has format {version}, this version reads up to {FORMAT}: upgrade supersam")

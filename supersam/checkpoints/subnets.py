@@ -48,9 +48,11 @@ def load_subnet(path: Path) -> tuple[Sam, AnyArchitecture, dict[str, Any]]:
     try:
         architecture = architecture_from_dict(checkpoint.record["architecture"])
         subnet = Sam(build_encoder(architecture))
-        subnet.load_state_dict(checkpoint.tensors, strict=True)
-    except (KeyError, SearchSpaceError) as problem:
+    except (KeyError, SearchSpaceError, ArithmeticError, AssertionError, RuntimeError, ValueError) as problem:
         raise CheckpointError(f"{path} has no valid architecture in its header ({problem})") from problem
+    try:
+        subnet.load_state_dict(checkpoint.tensors, strict=True)
     except RuntimeError as problem:
-        raise CheckpointError(f"{path} does not fit the architecture in its header: {problem}") from problem
+        first = str(problem).splitlines()[1].strip()
+        raise CheckpointError(f"{path} does not fit the architecture in its header: {first}") from problem
     return subnet.eval(), architecture, checkpoint.record

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from supersam.cli._output import say
+from supersam.cli._output import print_json, say
 
 
 def dashboard(
     runs: Annotated[Path, typer.Argument(help="Folder of runs, or one run.")] = Path("runs"),
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: 8050, or the next free one.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    json: Annotated[bool, typer.Option("--json", help="Print the address as JSON.")] = False,
 ) -> None:
     """Serve the dashboard on this machine; nothing is sent anywhere."""
     from supersam._paths import load_dashboard
@@ -23,6 +24,10 @@ def dashboard(
         raise EnvironmentProblem(f'the dashboard needs {problem.name}: pip install "supersam[dashboard]"') from problem
     if host not in ("127.0.0.1", "localhost", "::1"):
         say(f"Warning: listening on {host}, everyone who reaches this machine can read your runs.")
-    module.serve(
-        runs=runs, host=host, port=port, on_ready=lambda url: say(f"SuperSAM dashboard: {url} (Ctrl-C to stop)")
-    )
+
+    def tell(url: str) -> None:
+        if json:
+            print_json({"url": url})
+        say(f"SuperSAM dashboard: {url} (Ctrl-C to stop)")
+
+    module.serve(runs=runs, host=host, port=port, on_ready=tell)

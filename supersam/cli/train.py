@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from supersam.cli._output import say
+from supersam.cli._output import print_json, say
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="Training configuration (YAML).")],
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the configuration's `out`.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train a supernet; run it under torchrun to use several processes.
 
@@ -27,4 +28,7 @@ def train(
     except KeyboardInterrupt:
         say(f"\nInterrupted, the state is saved. Continue with: supersam train {config} --resume")
         raise typer.Exit(130) from None
-    print(weights)
+    if json:
+        print_json({"weights": str(weights)})
+    else:
+        print(weights)

@@ -49,7 +49,7 @@ class ImageRecord:
                 image = np.asarray(file.convert("RGB"))
         except FileNotFoundError as problem:
             raise MissingError(f"image {self.path} is named in the annotations and is not there") from problem
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as problem:
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as problem:
             raise DataError(
                 f"image {self.path} does not decode ({problem}); replace it or remove its record"
             ) from problem
@@ -65,17 +65,50 @@ class ImageRecord:
         segmentation = self.annotations[index].segmentation
         try:
             if isinstance(segmentation, list):
+                _check_polygons(segmentation, self.height, self.width)
                 rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, self.height, self.width))
             elif isinstance(segmentation["counts"], list):
                 rle = coco_mask.frPyObjects(segmentation, self.height, self.width)
             else:
                 rle = {"size": segmentation["size"], "counts": segmentation["counts"].encode()}
+            _check_runs(rle)
             decoded: NDArray[np.uint8] = coco_mask.decode(rle)
         except Exception as problem:  # pycocotools raises bare Exception for a bad segmentation
             raise DataError(f"object {index} of {self.path.name} has no readable mask ({problem})") from problem
         if decoded.shape != (self.height, self.width):
             raise DataError(f"a mask of {self.path.name} has size {decoded.shape}, not that of its image")
         return decoded
+
+
+def _check_polygons(polygons: list[list[float]], height: int, width: int) -> None:
+    """Refuse coordinates far outside the image, with which pycocotools may crash."""
+    reach = 10 * max(height, width)
+    for polygon in polygons:
+        if not all(-reach <= coordinate <= reach for coordinate in polygon):
+            raise ValueError("a polygon leaves its image")
+
+
+def _check_runs(rle: dict[str, Any]) -> None:
+    """Refuse runs that do not fill the image: pycocotools would return what was in memory."""
+    height, width = rle["size"]
+    if sum(_run_lengths(rle["counts"])) != height * width:
+        raise ValueError("its runs do not fill the image")
+
+
+def _run_lengths(counts: bytes) -> list[int]:
+    """Decode COCO's compressed run lengths: six bits a character, differences to the run before the last."""
+    lengths: list[int] = []
+    value = shift = 0
+    for character in counts:
+        bits = character - 48
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if not bits & 0x20:
+            if bits & 0x10:
+                value -= 1 << shift
+            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+            value = shift = 0
+    return lengths
 
 
 @dataclass(frozen=True)
@@ -113,7 +146,7 @@ def load_pack(folder: Path, split: str) -> Pack:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         records = _records(content, folder / "images", file)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as problem:
+    except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise DataError(f"{file} is not a COCO annotation file: {problem!r}") from problem
     if split in DERIVED_SPLITS:
         records = [record for record in records if _is_search(record) == DERIVED_SPLITS[split]]

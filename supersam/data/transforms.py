@@ -15,7 +15,8 @@ PIXEL_STD = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
 def fitted_size(height: int, width: int, resolution: int) -> tuple[int, int]:
     """Return the (height, width) at which the longest side is ``resolution``."""
     scale = resolution / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    # halves are rounded up, as SAM does
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
 def to_input(image: NDArray[np.uint8], resolution: int) -> Tensor:

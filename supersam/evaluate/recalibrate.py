@@ -21,12 +21,14 @@ def recalibrate(encoder: nn.Module, batches: Iterable[Tensor]) -> dict[str, Tens
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over batches
         norm.train()
-    with torch.inference_mode():
-        for batch in batches:
-            encoder(batch)
-    for name, norm in norms.items():
-        norm.momentum = momenta[name]
-    encoder.train(was_training)
+    try:
+        with torch.inference_mode():
+            for batch in batches:
+                encoder(batch)
+    finally:
+        for name, norm in norms.items():
+            norm.momentum = momenta[name]
+        encoder.train(was_training)
     return batch_norm_statistics(encoder)
 
 

@@ -125,13 +125,28 @@ class _SizedEncoder(nn.Module):
         return embedding
 
 
+class _FramedPromptEncoder(PromptEncoder):  # type: ignore[misc]
+    """A prompt encoder that is given pixels of the input and encodes them in the 1024 frame it was trained in."""
+
+    def __init__(self, resolution: int) -> None:
+        side = resolution // 16
+        super().__init__(EMBEDDING, (side, side), (FRAME, FRAME), mask_in_chans=16)
+        self.scale = FRAME / resolution
+
+    def forward(
+        self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        framed = None if points is None else (points[0] * self.scale, points[1])
+        encoded: tuple[Tensor, Tensor] = super().forward(framed, None if boxes is None else boxes * self.scale, masks)
+        return encoded
+
+
 def to_segment_anything(model: Sam, resolution: int) -> OriginalSam:
     """Return the model as segment-anything's own class, for its SamPredictor and SamAutomaticMaskGenerator.
 
     The weights are shared, not copied.
     """
-    side = resolution // 16
-    prompts = PromptEncoder(EMBEDDING, (side, side), (resolution, resolution), mask_in_chans=16)
+    prompts = _FramedPromptEncoder(resolution)
     prompts.load_state_dict(model.prompt_encoder.state_dict(), assign=True)
     return OriginalSam(
         _SizedEncoder(model.image_encoder, resolution),  # type: ignore[arg-type]

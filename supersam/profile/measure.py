@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 
-from supersam.errors import UsageError
+from supersam.errors import DamagedError, UsageError
 from supersam.latency import Composition, Entry, LatencyTable, space_parts
 from supersam.profile.modules import build_part, build_whole
-from supersam.profile.runtimes import Call, prepare, runtime_version
+from supersam.profile.runtimes import Call, check_runtime, prepare, runtime_version
 from supersam.space import AnyArchitecture, Part, SearchSpace
 
 ROUNDS = 3
@@ -58,6 +58,7 @@ def profile(
         journal: every measurement is appended here, so that an interrupted run goes on where it was.
         on_item: called after every measurement of an item in a round.
     """
+    check_runtime(runtime)
     torch.set_num_threads(1)
     parts = space_parts(space)
     wholes = _calibration_networks(space, networks)
@@ -163,14 +164,20 @@ def _read_journal(journal: Path, header: dict[str, Any]) -> dict[str, list[float
         _append(journal, header)
         return {}
     lines = journal.read_text().splitlines(keepends=True)
-    whole = [json.loads(line) for line in lines if line.endswith("\n")]
-    if whole[:1] != [header]:
+    if not lines or lines[0] != json.dumps(header) + "\n":
         raise UsageError(f"{journal} belongs to another measurement; remove it or choose another --out")
-    if lines and not lines[-1].endswith("\n"):  # torn by a crash: drop it, so that the next line starts clean
-        journal.write_text("".join(lines[:-1]))
+    if not lines[-1].endswith("\n"):  # torn by a crash: drop it, so that the next line starts clean
+        lines.pop()
+        journal.write_text("".join(lines))
     done: dict[str, list[float]] = {}
-    for entry in whole[1:]:
-        done.setdefault(entry["name"], []).append(entry["ms"])
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            entry = json.loads(line)
+            done.setdefault(str(entry["name"]), []).append(float(entry["ms"]))
+        except (KeyError, TypeError, ValueError) as problem:
+            raise DamagedError(
+                f"{journal} line {number} is damaged ({problem!r}); remove it to start again"
+            ) from problem
     return done
 
 

@@ -5,6 +5,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +27,7 @@ def torch_eager(module: nn.Module, x: Tensor) -> Call:
 
 def onnxruntime(module: nn.Module, x: Tensor) -> Call:
     """ONNX Runtime on the CPU, all graph optimisations, one thread."""
-    try:
-        import onnxruntime as ort
-    except ModuleNotFoundError as problem:
-        raise EnvironmentProblem('measuring with onnxruntime needs it: pip install "supersam[export]"') from problem
+    ort = _import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -52,10 +50,25 @@ def to_onnx(module: nn.Module, x: Tensor) -> bytes:
 RUNTIMES: dict[str, Callable[[nn.Module, Tensor], Call]] = {"onnxruntime": onnxruntime, "torch": torch_eager}
 
 
-def prepare(runtime: str, module: nn.Module, x: Tensor) -> Call:
-    """Return a call that runs the module once."""
+def check_runtime(runtime: str) -> None:
+    """Refuse a runtime that is unknown or not installed."""
     if runtime not in RUNTIMES:
         raise UsageError(f"unknown runtime {runtime!r}; there are: {', '.join(RUNTIMES)}")
+    if runtime == "onnxruntime":
+        _import_onnxruntime()
+
+
+def _import_onnxruntime() -> Any:
+    try:
+        import onnxruntime as ort
+    except ModuleNotFoundError as problem:
+        raise EnvironmentProblem('measuring with onnxruntime needs it: pip install "supersam[export]"') from problem
+    return ort
+
+
+def prepare(runtime: str, module: nn.Module, x: Tensor) -> Call:
+    """Return a call that runs the module once."""
+    check_runtime(runtime)
     return RUNTIMES[runtime](module, x)
 
 
@@ -63,6 +76,4 @@ def runtime_version(runtime: str) -> str:
     """Return the name and version of a runtime."""
     if runtime == "torch":
         return f"torch-{torch.__version__}"
-    import onnxruntime as ort
-
-    return f"onnxruntime-{ort.__version__}"
+    return f"onnxruntime-{_import_onnxruntime().__version__}"

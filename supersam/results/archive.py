@@ -47,5 +47,5 @@ def load_archive(path: Path | None = None) -> Archive:
             for entry in content["measured"]
         }
         return Archive(content["protocol"], measured)
-    except (json.JSONDecodeError, KeyError, TypeError, SearchSpaceError) as problem:
+    except (KeyError, TypeError, ValueError, SearchSpaceError) as problem:
         raise DamagedError(f"archive {path} is damaged ({problem!r})") from problem

@@ -52,13 +52,18 @@ class Candidate:
 
     @staticmethod
     def from_dict(content: dict[str, Any]) -> "Candidate":
-        """Rebuild a candidate from ``to_dict``; raises KeyError or SearchSpaceError if it is not one."""
-        lo, hi = content["latency_interval_ms"]
-        low, high = content["accuracy_interval"]
+        """Rebuild a candidate from ``to_dict``.
+
+        Raises:
+            KeyError, TypeError, ValueError, SearchSpaceError: if it is none.
+        """
+        lo, hi = map(float, content["latency_interval_ms"])
+        low, high = map(float, content["accuracy_interval"])
+        packs = {pack: dict(prompts) for pack, prompts in dict(content["packs"]).items()}
         return Candidate(
             architecture_from_dict(content["architecture"]),
-            Accuracy(content["accuracy"], content["accuracy_source"], (low, high), content["packs"]),
-            Latency(content["latency_ms"], lo, hi, content["latency_method"]),
+            Accuracy(float(content["accuracy"]), content["accuracy_source"], (low, high), packs),
+            Latency(float(content["latency_ms"]), lo, hi, content["latency_method"]),
         )
 
     def on(self, table: LatencyTable) -> "Candidate":

@@ -5,6 +5,7 @@
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from supersam.results.candidate import Candidate
 from supersam.space.architecture import DIGEST_LENGTH
 
 RUN_SCHEMA = 1
+TORN = " #torn"  # ends a line that was cut by a crash and closed by the run that went on
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class Run:
             raise MissingError(f"{self.folder} is not a run (it has no run.json); make one with: supersam search")
         try:
             question: dict[str, Any] = json.loads(self.question_file.read_text())
-            schema = question["schema"]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
+            schema = int(question["schema"])
+        except (KeyError, TypeError, ValueError) as problem:
             raise DamagedError(f"{self.question_file} is damaged ({problem!r})") from problem
         if schema > RUN_SCHEMA:
             raise DamagedError(f"{self.folder} was written by a newer version (schema {schema}); upgrade supersam")
@@ -67,8 +69,12 @@ class Run:
 
     def append(self, candidate: Candidate) -> None:
         """Add one candidate; a line is written whole or, if the machine dies, ignored by ``candidates``."""
-        with self.candidates_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(candidate.to_dict()) + "\n")
+        with self.candidates_file.open("a+b") as file:
+            if file.tell() > 0:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a line torn by a crash is closed, and skipped when it is read
+                    file.write(TORN.encode() + b"\n")
+            file.write(json.dumps(candidate.to_dict()).encode() + b"\n")
 
     def candidates(self) -> list[Candidate]:
         """Return everything that was evaluated, each architecture once; a torn last line is left out."""
@@ -76,8 +82,13 @@ class Run:
         found: dict[str, Candidate] = {}
         if not self.candidates_file.is_file():
             return []
-        lines = self.candidates_file.read_text(encoding="utf-8").splitlines(keepends=True)
+        try:
+            lines = self.candidates_file.read_text(encoding="utf-8").splitlines(keepends=True)
+        except UnicodeDecodeError as problem:
+            raise DamagedError(f"{self.candidates_file} is damaged ({problem})") from problem
         for number, line in enumerate(lines, start=1):
+            if line.endswith(TORN + "\n"):
+                continue
             try:
                 candidate = Candidate.from_dict(json.loads(line))
             except (json.JSONDecodeError, KeyError, TypeError, ValueError, SearchSpaceError) as problem:
@@ -111,11 +122,11 @@ class Run:
             )
         try:
             best = json.loads(self.result_file.read_text())["best"]
-        except (json.JSONDecodeError, KeyError, TypeError) as problem:
+            digest = None if best is None else str(best["digest"])
+        except (KeyError, TypeError, ValueError) as problem:
             raise DamagedError(f"{self.result_file} is damaged ({problem!r})") from problem
-        if best is None:
+        if digest is None:
             raise UsageError(f"nothing in {self.folder} met its budget, so there is no best; name a digest instead")
-        digest: str = best["digest"]
         return digest
 
 

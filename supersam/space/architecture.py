@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from supersam.errors import SearchSpaceError
+from supersam.space.block_types import BLOCK_TYPES
 
 DIGEST_LENGTH = 10
 
@@ -104,13 +105,34 @@ def architecture_from_dict(content: Any) -> AnyArchitecture:
         kind = fields.pop("encoder")
         if kind == Architecture.encoder:
             stages = tuple(Stage(**stage) for stage in fields.pop("stages"))
-            return Architecture(stages=stages, **fields)
-        if kind == ViTArchitecture.encoder:
+            architecture: AnyArchitecture = Architecture(stages=stages, **fields)
+            _check(len(stages) == 4, f"a staged encoder has 4 stages, not {len(stages)}")
+            _check_integers(architecture.resolution, architecture.head_dim)
+            for stage in stages:
+                _check(stage.block in BLOCK_TYPES, f"unknown block type {stage.block!r}")
+                _check_integers(stage.depth, stage.width, stage.ratio, stage.window + 1)
+        elif kind == ViTArchitecture.encoder:
             layers = tuple(Layer(**layer) for layer in fields.pop("layers"))
-            return ViTArchitecture(layers=layers, **fields)
+            architecture = ViTArchitecture(layers=layers, **fields)
+            _check(bool(layers), "a plain ViT has at least one layer")
+            _check_integers(architecture.resolution, architecture.width, architecture.head_dim)
+            for layer in layers:
+                _check_integers(layer.index + 1, layer.heads, layer.mlp_width, layer.window + 1)
+        else:
+            raise SearchSpaceError(f"unknown encoder kind {kind!r}; known: staged, sam_vit")
     except (TypeError, KeyError, ValueError) as problem:
         raise SearchSpaceError(f"this is not an architecture: {problem}") from problem
-    raise SearchSpaceError(f"unknown encoder kind {kind!r}; known: staged, sam_vit")
+    return architecture
+
+
+def _check(holds: bool, problem: str) -> None:
+    if not holds:
+        raise ValueError(problem)
+
+
+def _check_integers(*values: Any) -> None:
+    for value in values:
+        _check(type(value) is int and value > 0, f"{value!r} is not a positive whole number")
 
 
 def architecture_from_json(text: str) -> AnyArchitecture:

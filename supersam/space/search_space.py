@@ -80,7 +80,7 @@ class _Space(BaseModel):
         return (
             mine.keys() == theirs.keys()
             and all(set(theirs[name]) <= set(mine[name]) for name in mine)
-            and self.contains(other.smallest())
+            and all(self.contains(extreme) for extreme in (other.smallest(), other.largest()))
         )
 
     @cached_property
@@ -141,11 +141,16 @@ class StagedSpace(_Space):
     def _shapes_fit(self) -> "StagedSpace":
         for number, stage in enumerate(self.stages, start=1):
             for width in stage.widths:
-                if width % self.head_dim or width % 4:
+                if width % self.head_dim:
                     raise ValueError(f"stage {number}: width {width} is not a multiple of head_dim {self.head_dim}")
+                if width % 4:
+                    raise ValueError(f"stage {number}: width {width} is not a multiple of 4")
             for resolution in self.resolutions:
                 side, rest = divmod(resolution, STRIDES[number - 1])
-                if rest or (stage.window and side % min(stage.window, side)):
+                if rest:
+                    stride = STRIDES[number - 1]
+                    raise ValueError(f"stage {number}: {resolution}px is not a multiple of {stride}")
+                if stage.window and side % min(stage.window, side):
                     raise ValueError(f"stage {number}: {resolution}px does not divide into windows of {stage.window}")
         return self
 
@@ -183,6 +188,8 @@ class StagedSpace(_Space):
             SearchSpaceError: if it is not one of the space.
         """
         if not isinstance(architecture, Architecture) or architecture.head_dim != self.head_dim:
+            raise SearchSpaceError(f"architecture {architecture.digest} is not of the space {self.name!r}")
+        if len(architecture.stages) != len(self.stages):
             raise SearchSpaceError(f"architecture {architecture.digest} is not of the space {self.name!r}")
         choices: Choices = {"resolution": architecture.resolution}
         for number, (stage, allowed) in enumerate(zip(architecture.stages, self.stages, strict=True), start=1):
@@ -238,6 +245,9 @@ class ViTSpace(_Space):
         for layer in (*self.global_layers, *self.removable_layers):
             if not 0 <= layer < self.depth:
                 raise ValueError(f"layer {layer} does not exist (0 to {self.depth - 1})")
+        for resolution in self.resolutions:
+            if resolution % 16:
+                raise ValueError(f"{resolution}px is not a multiple of the patch of 16")
         if 0 in self.removable_layers:
             raise ValueError("layer 0 is fixed and cannot be removable")
         if self.heads[-1] * self.head_dim != self.width:

@@ -18,7 +18,8 @@ KNOWN = np.array([0.01, 0.06, 8.0, 0.005])  # ms per unit
 def fit() -> Iterator[ModuleType]:
     """The experiment as a module; its folder is not a package."""
     spec = importlib.util.spec_from_file_location("jetson_fit", EXPERIMENT / "fit.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
