@@ -198,12 +198,10 @@ def _next_free(folder: Path) -> Path:
 def _nearest(searching: "Search", progress: "Progress") -> "Candidate":
     """Return the fastest architecture that was judged."""
     from supersam.results import Candidate
+    from supersam.search.study import bound_ms
 
     judged = [candidate.architecture for candidate in progress.candidates.values()] + list(progress.rejected)
-    slow = [Candidate(a, searching.accuracy(a), searching.table.predict(a)) for a in judged[:1]]
-    fastest = min(
-        judged, key=lambda a: Candidate(a, slow[0].accuracy, searching.table.predict(a)).bound_ms(searching.risk)
-    )
+    fastest = min(judged, key=lambda architecture: bound_ms(searching.table, architecture, searching.risk))
     return Candidate(fastest, searching.accuracy(fastest), searching.table.predict(fastest))
 
 

@@ -14,6 +14,7 @@ Vector = NDArray[np.float64]
 RIDGE = 1.0  # prior strength in units of the noise: one observation's worth
 LEAST_MEASURED = 20
 SPREAD_95 = 1.96
+CALIBRATION_IMAGES = 48  # for the BatchNorm statistics of a measured subnet
 
 
 class AccuracySource(Protocol):
@@ -95,6 +96,3 @@ def measured_accuracy(
         return report.accuracy()
 
     return measure
-
-
-CALIBRATION_IMAGES = 48
