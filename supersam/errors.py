@@ -35,6 +35,10 @@ class ConfigError(UsageError):
     """A training configuration does not fit."""
 
 
+class DivergedError(SuperSAMError):
+    """A training whose numbers have become infinite."""
+
+
 class BudgetError(SuperSAMError):
     """No architecture of the space meets the budget."""
 

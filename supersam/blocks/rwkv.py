@@ -36,6 +36,11 @@ def _tokens(x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2)
 
 
+def _mixed(shifted: Tensor, here: Tensor, share: Tensor) -> Tensor:
+    """Interpolate tokens; autocast leaves lerp alone, and lerp takes one dtype only."""
+    return torch.lerp(shifted, here, share.to(here.dtype))
+
+
 class SpatialMix(nn.Module):
     """Mix tokens: sigmoid(receptance) * WKV(keys, values), projected.
 
@@ -59,9 +64,9 @@ class SpatialMix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         here, shifted = _tokens(x), _tokens(quarter_shift(x))
-        keys = self.key(torch.lerp(shifted, here, self.mix_key))
-        values = self.value(torch.lerp(shifted, here, self.mix_value))
-        gate = torch.sigmoid(self.receptance(torch.lerp(shifted, here, self.mix_receptance)))
+        keys = self.key(_mixed(shifted, here, self.mix_key))
+        values = self.value(_mixed(shifted, here, self.mix_value))
+        gate = torch.sigmoid(self.receptance(_mixed(shifted, here, self.mix_receptance)))
         return self.output(gate * bidirectional_wkv(self.decay, self.bonus, keys, values))
 
 
@@ -83,8 +88,8 @@ class ChannelMix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         here, shifted = _tokens(x), _tokens(quarter_shift(x))
-        hidden = F.relu(self.key(torch.lerp(shifted, here, self.mix_key))).square()
-        return torch.sigmoid(self.receptance(torch.lerp(shifted, here, self.mix_receptance))) * self.value(hidden)
+        hidden = F.relu(self.key(_mixed(shifted, here, self.mix_key))).square()
+        return torch.sigmoid(self.receptance(_mixed(shifted, here, self.mix_receptance))) * self.value(hidden)
 
 
 class ChannelNorm(nn.LayerNorm):

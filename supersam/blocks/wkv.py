@@ -18,11 +18,15 @@ MAX_DECAY = 60.0  # exp(60) is far inside float32; a decay of 60 over the sequen
 def bidirectional_wkv(decay: Tensor, bonus: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Return the weighted mean of ``values`` for every token.
 
+    Keys and values of 16 bits are taken to float32 first: exponentials and sums over thousands of tokens need it.
+
     Shape:
         - decay, bonus: (C,)
         - keys, values: (B, T, C)
-        - Output: (B, T, C)
+        - Output: (B, T, C), float32 or wider
     """
+    if keys.dtype.itemsize < torch.float32.itemsize:
+        keys, values = keys.float(), values.float()
     tokens = keys.shape[1]
     w = decay.clamp(-MAX_DECAY, MAX_DECAY) / tokens
     # Positions centred on zero keep both exp(w i) and exp(-w i) small; the common factor cancels in the quotient.

@@ -19,7 +19,7 @@ from supersam.errors import CheckpointError, MissingError
 
 FORMAT = 1
 KINDS = ("supernet", "training", "subnet")
-_RECORD = "supersam"
+RECORD = "supersam"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def save_checkpoint(path: Path, kind: str, record: dict[str, Any], tensors: dict
     """Write a checkpoint in one piece and return its SHA-256."""
     header = {"kind": kind, "format": FORMAT, "version": __version__, **record}
     owned = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = save(owned, metadata={_RECORD: json.dumps(header, sort_keys=True)})
+    content = save(owned, metadata={RECORD: json.dumps(header, sort_keys=True)})
     write_atomically(path, content)
     return hashlib.sha256(content).hexdigest()
 
@@ -52,7 +52,7 @@ def load_checkpoint(path: Path, kind: str | None = None) -> Checkpoint:
         raise MissingError(f"there is no checkpoint {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_RECORD)
+            text = (file.metadata() or {}).get(RECORD)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as problem:
         raise CheckpointError(f"{path} is damaged or not a safetensors file ({problem})") from problem

@@ -12,11 +12,14 @@ from supersam.sam.model import Sam
 from supersam.space import SearchSpace
 from supersam.supernet.supernet import Supernet
 
-OPTIMIZER_PREFIX = "optimizer."  # tensors of a training checkpoint that are not the model's
+TRAINING = "training."  # begins the names of tensors of a training checkpoint that are not the model's
+AVERAGE = TRAINING + "average."  # ... of those that are the moving average of the model's weights
 
 
 def load_supernet(path: Path) -> tuple[Sam, dict[str, Any]]:
     """Load a supernet from a weights or training file, in single precision and evaluation mode.
+
+    Of a training file with a moving average of the weights, the average is what is loaded.
 
     Returns:
         The model, whose ``image_encoder`` is a ``Supernet``, and the record of the file.
@@ -32,13 +35,16 @@ def load_supernet(path: Path) -> tuple[Sam, dict[str, Any]]:
     except (KeyError, ValidationError) as problem:
         raise CheckpointError(f"{path} has no valid search space in its header") from problem
     model = Sam(Supernet(space))
-    load_weights(model, checkpoint.tensors, path)
+    averages = {
+        name.removeprefix(AVERAGE): tensor for name, tensor in checkpoint.tensors.items() if name.startswith(AVERAGE)
+    }
+    load_weights(model, {**checkpoint.tensors, **averages}, path)
     return model.eval(), checkpoint.record
 
 
 def load_weights(model: Sam, tensors: dict[str, Tensor], path: Path) -> None:
     """Put the tensors of a checkpoint into a model; all must fit."""
-    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(OPTIMIZER_PREFIX)}
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(TRAINING)}
     try:
         model.load_state_dict(own, strict=True)
     except RuntimeError as problem:

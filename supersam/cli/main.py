@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from supersam import __version__
-from supersam.cli import dashboard, devices, evaluate, extract, profile, search, spaces, train
+from supersam.cli import (
+    dashboard,
+    devices,
+    evaluate,
+    extract,
+    profile,
+    search,
+    spaces,
+    teacher,
+    train,
+    validate,
+)
 from supersam.errors import SuperSAMError
 
 app = typer.Typer(
@@ -22,8 +33,10 @@ app.command()(evaluate.evaluate)
 app.command()(devices.devices)
 app.command()(spaces.spaces)
 app.command()(train.train)
+app.command()(validate.validate)
 app.command()(profile.profile)
 app.command()(dashboard.dashboard)
+app.add_typer(teacher.app, name="teacher")
 
 
 def _show_version(wanted: bool) -> None:

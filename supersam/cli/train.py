@@ -1,16 +1,23 @@
 """``supersam train``: train a supernet."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from supersam.cli._output import print_json, say
+from supersam.cli._output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from supersam.train.config import TrainConfig
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="Training configuration (YAML).")],
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the configuration's `out`.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the data, count and time a few steps, and keep nothing.")
+    ] = False,
+    curves: Annotated[bool, typer.Option("--curves", help="Draw the log of the run so far and end.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train a supernet; run it under torchrun to use several processes.
@@ -23,8 +30,18 @@ def train(
 
     if not config.is_file():
         raise MissingError(f"there is no training configuration {config}")
+    loaded = load_config(config)
+    if curves:
+        from supersam.train.curves import draw
+
+        file = draw(loaded.out)
+        print_json({"curves": str(file)}) if json else print(file)
+        return
+    if dry_run:
+        _show_plan(loaded, json)
+        return
     try:
-        weights = run_training(load_config(config), resume)
+        weights = run_training(loaded, resume)
     except KeyboardInterrupt:
         say(f"\nInterrupted, the state is saved. Continue with: supersam train {config} --resume")
         raise typer.Exit(130) from None
@@ -32,3 +49,38 @@ def train(
         print_json({"weights": str(weights)})
     else:
         print(weights)
+
+
+def _show_plan(config: "TrainConfig", json: bool) -> None:
+    import os
+
+    from supersam.train.dry_run import dry_run
+
+    found = dry_run(config)
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if json:
+        print_json(found.to_dict())
+        return
+    for line in [*found.data, found.skipped_summary]:
+        print(line)
+    gb = 1e9
+    print(
+        f"{found.parameters / 1e6:.1f} M parameters; memory of a process: {found.state_bytes / gb:.2f} GB for weights, "
+        f"gradients and optimizer, {found.activation_bytes / gb:.2f} GB for the largest graph"
+        + (" before checkpointing" if config.engine.activation_checkpointing else "")
+    )
+    header = ["phase", "steps", "student GMACs/step", "decoder", "s/step", "hours"]
+    rows = [
+        [
+            str(number),
+            f"{phase.steps:,}",
+            f"{phase.gmacs_per_step:.1f}",
+            f"{phase.decoder_share:.0%}",
+            "{1:.2f} ({0:.2f}-{2:.2f})".format(*phase.seconds_per_step),
+            f"{phase.steps * phase.seconds_per_step[1] / 3600:.1f}",
+        ]
+        for number, phase in enumerate(found.phases, start=1)
+    ]
+    print_table(header, rows)
+    print("together about {1:.1f} hours ({0:.1f} to {2:.1f}), by the steps that were tried here".format(*found.hours))

@@ -1,175 +1,150 @@
-"""Packs: a folder with ``images/`` and ``annotations/instances_<split>.json`` in COCO format (RLE or polygons).
+"""COCO and LVIS annotation files: a pack is a folder with ``images/`` and ``annotations/instances_<split>.json``.
 
-Besides the splits on disk there are two derived ones, so that the search never sees what results are reported
-on: every tenth image of ``train``, by a hash of its name, is ``train-search``; the rest is ``train-fit``.
+LVIS (https://arxiv.org/abs/1908.03195) has COCO's format; its images are COCO's and named by ``coco_url``.
 """
 
-import hashlib
 import json
-from collections import defaultdict
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+from urllib.parse import urlparse
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from pycocotools import mask as coco_mask
-
+from supersam.data.records import Annotation, ImageRecord, Pack
+from supersam.data.skipped import Skipped
+from supersam.data.splits import in_split, split_on_disk
 from supersam.errors import DataError, MissingError
 
-DERIVED_SPLITS = {"train-fit": False, "train-search": True}
+__all__ = ["Annotation", "ImageRecord", "Pack", "load_file", "load_pack", "load_packs"]
+
+Parsed = TypeVar("Parsed")
+PREFIXES = ("instances_", "lvis_v1_")
+PROBLEMS = (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
 
 
-@dataclass(frozen=True)
-class Annotation:
-    """One object of an image, its mask still encoded."""
-
-    segmentation: Any  # COCO RLE (counts as text or a list) or a list of polygons
-    area: float  # in pixels
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """One image and its objects."""
-
-    path: Path
-    width: int
-    height: int
-    annotations: tuple[Annotation, ...]
-
-    def read(self) -> NDArray[np.uint8]:
-        """Return the image as (H, W, 3), RGB, values 0 to 255.
-
-        Raises:
-            DataError: if the file does not decode or its size is not that of the annotation file.
-        """
-        try:
-            with Image.open(self.path) as file:
-                image = np.asarray(file.convert("RGB"))
-        except FileNotFoundError as problem:
-            raise MissingError(f"image {self.path} is named in the annotations and is not there") from problem
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as problem:
-            raise DataError(
-                f"image {self.path} does not decode ({problem}); replace it or remove its record"
-            ) from problem
-        if image.shape[:2] != (self.height, self.width):
-            raise DataError(
-                f"image {self.path} is {image.shape[1]}x{image.shape[0]} pixels, its annotations say "
-                f"{self.width}x{self.height}; the mask file does not match its images"
-            )
-        return image
-
-    def mask(self, index: int) -> NDArray[np.uint8]:
-        """Return the mask of object ``index`` as (H, W) of 0 and 1."""
-        segmentation = self.annotations[index].segmentation
-        try:
-            if isinstance(segmentation, list):
-                _check_polygons(segmentation, self.height, self.width)
-                rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, self.height, self.width))
-            elif isinstance(segmentation["counts"], list):
-                rle = coco_mask.frPyObjects(segmentation, self.height, self.width)
-            else:
-                rle = {"size": segmentation["size"], "counts": segmentation["counts"].encode()}
-            _check_runs(rle)
-            decoded: NDArray[np.uint8] = coco_mask.decode(rle)
-        except Exception as problem:  # pycocotools raises bare Exception for a bad segmentation
-            raise DataError(f"object {index} of {self.path.name} has no readable mask ({problem})") from problem
-        if decoded.shape != (self.height, self.width):
-            raise DataError(f"a mask of {self.path.name} has size {decoded.shape}, not that of its image")
-        return decoded
-
-
-def _check_polygons(polygons: list[list[float]], height: int, width: int) -> None:
-    """Refuse coordinates far outside the image, with which pycocotools may crash."""
-    reach = 10 * max(height, width)
-    for polygon in polygons:
-        if not all(-reach <= coordinate <= reach for coordinate in polygon):
-            raise ValueError("a polygon leaves its image")
-
-
-def _check_runs(rle: dict[str, Any]) -> None:
-    """Refuse runs that do not fill the image: pycocotools would return what was in memory."""
-    height, width = rle["size"]
-    if sum(_run_lengths(rle["counts"])) != height * width:
-        raise ValueError("its runs do not fill the image")
-
-
-def _run_lengths(counts: bytes) -> list[int]:
-    """Decode COCO's compressed run lengths: six bits a character, differences to the run before the last."""
-    lengths: list[int] = []
-    value = shift = 0
-    for character in counts:
-        bits = character - 48
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if not bits & 0x20:
-            if bits & 0x10:
-                value -= 1 << shift
-            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-            value = shift = 0
-    return lengths
-
-
-@dataclass(frozen=True)
-class Pack:
-    """A named set of images with masks."""
-
-    name: str
-    records: tuple[ImageRecord, ...]
-
-
-def load_packs(folder: Path, split: str) -> list[Pack]:
+def load_packs(folder: Path, split: str, skipped: Skipped | None = None) -> list[Pack]:
     """Load a pack, or every pack in a folder of packs, sorted by name.
+
+    Args:
+        skipped: counts entries that cannot be used and leaves them out; without it they are errors.
 
     Raises:
         MissingError: if there is no pack or not this split.
         DataError: if an annotation file is damaged or does not match its images.
     """
     if (folder / "annotations").is_dir():
-        return [load_pack(folder, split)]
+        return [load_pack(folder, split, skipped)]
     if not folder.is_dir():
         raise MissingError(f"there is no data folder {folder}; give one with images/ and annotations/")
     found = sorted(child for child in folder.iterdir() if (child / "annotations").is_dir())
     if not found:
         raise MissingError(f"{folder} holds neither images/ and annotations/ nor folders that do")
-    return [load_pack(child, split) for child in found]
+    return [load_pack(child, split, skipped) for child in found]
 
 
-def load_pack(folder: Path, split: str) -> Pack:
-    """Load one pack."""
-    on_disk = "train" if split in DERIVED_SPLITS else split
-    file = folder / "annotations" / f"instances_{on_disk}.json"
-    if not file.is_file():
-        there = sorted(path.stem.removeprefix("instances_") for path in file.parent.glob("instances_*.json"))
-        raise MissingError(f"{folder} has no split {split!r} (there: {', '.join(there) or 'none'})")
+def load_pack(folder: Path, split: str, skipped: Skipped | None = None) -> Pack:
+    """Load one pack: ``annotations/instances_<split>.json`` or LVIS' ``lvis_v1_<split>.json``.
+
+    Its images are in ``images/``; without that, in a folder named after the split, as COCO and LVIS have it.
+    """
+    on_disk = split_on_disk(split)
+    there = {
+        path.stem.removeprefix(prefix): path
+        for prefix in reversed(PREFIXES)
+        for path in (folder / "annotations").glob(f"{prefix}*.json")
+    }
+    if on_disk not in there:
+        raise MissingError(f"{folder} has no split {split!r} (there: {', '.join(sorted(there)) or 'none'})")
+    places = [folder / "images", folder / on_disk, folder]
+    images = next(place for place in places if place.is_dir())
+    return replace(load_file(there[on_disk], images, split, skipped), name=folder.name)
+
+
+def load_file(file: Path, images: Path, split: str, skipped: Skipped | None = None, prefer_url: bool = False) -> Pack:
+    """Load an annotation file.
+
+    Args:
+        images: the folder its images are in, or, for images named by ``coco_url``, the folder of ``train2017/`` ...
+        split: a derived split keeps its share of the images, any other all of them.
+        skipped: counts entries that cannot be used and leaves them out; without it they are errors.
+        prefer_url: find images by ``coco_url`` although they have a ``file_name``, for LVIS 0.5.
+
+    Raises:
+        MissingError: if the file is not there.
+        DataError: if it is damaged.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        records = _records(content, folder / "images", file)
-    except (KeyError, TypeError, AttributeError, ValueError) as problem:
+        return _pack(content, images, file, split, skipped, prefer_url)
+    except FileNotFoundError as problem:
+        raise MissingError(f"there is no annotation file {file}") from problem
+    except PROBLEMS as problem:
         raise DataError(f"{file} is not a COCO annotation file: {problem!r}") from problem
-    if split in DERIVED_SPLITS:
-        records = [record for record in records if _is_search(record) == DERIVED_SPLITS[split]]
-    return Pack(folder.name, tuple(records))
 
 
-def _records(content: dict[str, Any], images: Path, file: Path) -> list[ImageRecord]:
+def _pack(
+    content: dict[str, Any], images: Path, file: Path, split: str, skipped: Skipped | None, prefer_url: bool
+) -> Pack:
+    def image(entry: dict[str, Any]) -> tuple[int, tuple[str, int, int, str]]:
+        name = _image_name(entry, images, prefer_url)
+        return entry["id"], (
+            name,
+            int(entry["width"]),
+            int(entry["height"]),
+            names.get(entry.get("license"), "not stated"),
+        )
+
+    names = {entry["id"]: str(entry.get("name")) for entry in content.get("licenses") or []}
+    found = dict(_parse(content["images"], image, file, skipped))
     by_image: dict[int, list[Annotation]] = defaultdict(list)
-    for entry in content["annotations"]:
-        if not entry.get("iscrowd"):
-            by_image[entry["image_id"]].append(Annotation(entry["segmentation"], float(entry["area"])))
-    known = {entry["id"] for entry in content["images"]}
-    strangers = set(by_image) - known
-    if strangers:
-        raise DataError(f"{file} has masks for image id {min(strangers)}, which is not among its images")
-    records = []
-    for entry in sorted(content["images"], key=lambda entry: str(entry["file_name"])):
-        path = images / entry["file_name"]
+    objects = [entry for entry in content["annotations"] if not (isinstance(entry, dict) and entry.get("iscrowd"))]
+    for image_id, annotation in _parse(objects, _annotation, file, skipped):
+        by_image[image_id].append(annotation)
+    for stranger in sorted(set(by_image) - set(found)):
+        problem = f"{file} has masks for image id {stranger}, which is not among its images"
+        if skipped is None:
+            raise DataError(problem)
+        for _ in by_image[stranger]:
+            skipped.add("entry", "of no image", problem)
+    records, licences = [], Counter[str]()
+    for key, (name, width, height, licence) in sorted(found.items(), key=lambda item: item[1][0]):
+        path = images / name
         if images.resolve() not in path.resolve().parents:
-            raise DataError(f"{file} names the image {entry['file_name']!r} outside {images}")
-        records.append(ImageRecord(path, entry["width"], entry["height"], tuple(by_image[entry["id"]])))
-    return records
+            raise DataError(f"{file} names the image {name!r} outside {images}")
+        if in_split(path.name, split):
+            records.append(ImageRecord(path, width, height, tuple(by_image[key])))
+            licences[licence] += 1
+    return Pack(file.stem, tuple(records), licences=dict(licences))
 
 
-def _is_search(record: ImageRecord) -> bool:
-    return hashlib.sha256(record.path.name.encode()).digest()[0] % 10 == 0
+def _parse(entries: list[Any], parse: Callable[[Any], Parsed], file: Path, skipped: Skipped | None) -> list[Parsed]:
+    """Parse every entry; one that cannot be used is counted, or an error if nothing counts."""
+    if skipped is None:
+        return [parse(entry) for entry in entries]
+    skipped.see("entry", len(entries))
+    parsed = []
+    for entry in entries:
+        try:
+            parsed.append(parse(entry))
+        except PROBLEMS as problem:
+            skipped.add("entry", "incomplete", f"{file.name}: {problem!r} in {str(entry)[:80]}")
+    return parsed
+
+
+def _annotation(entry: dict[str, Any]) -> tuple[int, Annotation]:
+    return entry["image_id"], Annotation(entry["segmentation"], float(entry["area"]))
+
+
+def _image_name(entry: dict[str, Any], images: Path, prefer_url: bool) -> str:
+    """Return the image's path below ``images``: its ``file_name``, or the end of its ``coco_url``."""
+    if "file_name" in entry and not (prefer_url and "coco_url" in entry):
+        name = entry["file_name"]
+        if not isinstance(name, str):
+            raise TypeError(f"file_name is {name!r}")
+        return name
+    if "coco_url" not in entry:
+        raise KeyError("file_name")
+    path = PurePosixPath(urlparse(str(entry["coco_url"])).path)
+    folder = path.parent.name
+    return f"{folder}/{path.name}" if folder and (images / folder).is_dir() else path.name

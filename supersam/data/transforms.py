@@ -28,7 +28,18 @@ def to_input(image: NDArray[np.uint8], resolution: int) -> Tensor:
     """
     height, width = fitted_size(image.shape[0], image.shape[1], resolution)
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    pixels = torch.from_numpy(np.array(resized, dtype=np.float32)).permute(2, 0, 1)
+    return pad_input(np.asarray(resized), resolution)
+
+
+def pad_input(image: NDArray[np.uint8], resolution: int) -> Tensor:
+    """Return the network's input of an RGB image that has its size already.
+
+    Shape:
+        - image: (h, w, 3), values 0 to 255, h and w at most R
+        - Output: (3, R, R), normalised; the padding is zero
+    """
+    height, width = image.shape[:2]
+    pixels = torch.from_numpy(np.array(image, dtype=np.float32)).permute(2, 0, 1)
     return F.pad((pixels - PIXEL_MEAN) / PIXEL_STD, (0, resolution - width, 0, resolution - height))
 
 
@@ -39,11 +50,27 @@ def to_target(mask: NDArray[np.uint8], resolution: int, stride: int) -> Tensor:
         - mask: (H, W) of 0 and 1
         - Output: (R/stride, R/stride), values 0 to 1
     """
-    side = resolution // stride
     height, width = fitted_size(mask.shape[0], mask.shape[1], resolution)
     image = Image.fromarray(mask * 255).resize((width, height), Image.Resampling.BOX)
+    shares = np.array(image, dtype=np.float32)
+    shares /= 255
+    return _pooled(shares, resolution, stride)
+
+
+def pad_target(mask: NDArray[np.uint8], resolution: int, stride: int) -> Tensor:
+    """Return the share of each output pixel that a mask covers that has its size already.
+
+    Shape:
+        - mask: (h, w) of 0 and 1, h and w at most R
+        - Output: (R/stride, R/stride), values 0 to 1
+    """
+    return _pooled(mask.astype(np.float32), resolution, stride)
+
+
+def _pooled(shares: NDArray[np.float32], resolution: int, stride: int) -> Tensor:
     full = torch.zeros(resolution, resolution)
-    full[:height, :width] = torch.from_numpy(np.array(image, dtype=np.float32) / 255)
+    full[: shares.shape[0], : shares.shape[1]] = torch.from_numpy(shares)
+    side = resolution // stride
     return F.avg_pool2d(full[None, None], stride)[0, 0].reshape(side, side)
 
 

@@ -1,7 +1,7 @@
 """Mean IoU of a model on packs, by click and by box, as SAM evaluates (https://arxiv.org/abs/2304.02643, section 7)."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,7 +98,7 @@ def evaluate(
     return Report(n_images, found)
 
 
-def spread(items: tuple[Any, ...], count: int | None) -> list[Any]:
+def spread(items: Sequence[Any], count: int | None) -> list[Any]:
     """Return ``count`` items evenly spread over all, or all of them."""
     if count is None or count >= len(items):
         return list(items)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from supersam.space.ops import EMBEDDING
 
 FRAME = 1024  # pixels of the longest side in prompt coordinates
+TOP_LEFT, BOTTOM_RIGHT = 2, 3  # labels of the corners of a box
 MULTIMASK = slice(1, 4)  # the decoder's three masks for an ambiguous prompt; mask 0 is for a clear one
 
 ALIGNED_SCALE = 1.5  # sharpens the initial attention by nearness
@@ -21,16 +22,22 @@ ALIGNED_SCALE = 1.5  # sharpens the initial attention by nearness
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts for a batch of images, the same number for each; a prompt is points or a box.
+    """Prompts for a batch of images, the same number for each.
+
+    Points and boxes given together are different prompts, the points first. A prompt that joins them is written as
+    points with the labels of ``TOP_LEFT`` and ``BOTTOM_RIGHT``, as in SAM's ONNX export.
 
     Shape:
-        - points: (B, N, P, 2), (x, y) in the 1024 frame; labels: (B, N, P), 1 object, 0 background
+        - points: (B, N, P, 2), (x, y) in the 1024 frame
+        - labels: (B, N, P), 1 object, 0 background, 2 and 3 the corners of a box, -1 no point
         - boxes: (B, K, 4), (x0, y0, x1, y1) in the 1024 frame
+        - masks: (B, N + K, R/4, R/4), logits of an earlier answer; those of every prompt or of none
     """
 
     points: Tensor | None = None
     labels: Tensor | None = None
     boxes: Tensor | None = None
+    masks: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -76,26 +83,56 @@ class Sam(nn.Module):
         batch, _, height, width = embeddings.shape
         tokens = self._prompt_tokens(prompts)  # (B, Q, T, 256)
         queries = tokens.shape[1]
-        dense = embeddings + self.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+        repeated = embeddings.repeat_interleave(queries, dim=0)
         # The decoder repeats one image embedding over its prompts; given as part of the dense prompt it can differ.
         logits, iou = self.mask_decoder.predict_masks(
             image_embeddings=torch.zeros_like(embeddings[:1]),
             image_pe=self.prompt_encoder.pe_layer((height, width)).unsqueeze(0),
             sparse_prompt_embeddings=tokens.flatten(0, 1),
-            dense_prompt_embeddings=dense.repeat_interleave(queries, dim=0),
+            dense_prompt_embeddings=repeated + self._dense_prompt(prompts.masks),
         )
         return Masks(logits.unflatten(0, (batch, queries)), iou.unflatten(0, (batch, queries)))
+
+    def _dense_prompt(self, masks: Tensor | None) -> Tensor:
+        if masks is None:
+            return self.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+        return self.prompt_encoder.mask_downscaling(masks.flatten(0, 1).unsqueeze(1))
 
     def _prompt_tokens(self, prompts: Prompts) -> Tensor:
         encoded = []
         if prompts.points is not None and prompts.labels is not None:
-            points = (prompts.points.flatten(0, 1), prompts.labels.flatten(0, 1))
-            tokens, _ = self.prompt_encoder(points=points, boxes=None, masks=None)
-            encoded.append(tokens.unflatten(0, prompts.points.shape[:2]))
+            encoded.append(self._point_tokens(*_without_box_a_pad(prompts.points, prompts.labels)))
         if prompts.boxes is not None:
-            tokens, _ = self.prompt_encoder(points=None, boxes=prompts.boxes.flatten(0, 1), masks=None)
-            encoded.append(tokens.unflatten(0, prompts.boxes.shape[:2]))
+            encoded.append(self._point_tokens(*corners(prompts.boxes)))
         return torch.cat(encoded, dim=1)
+
+    def _point_tokens(self, points: Tensor, labels: Tensor) -> Tensor:
+        """Encode points by position and label; the arithmetic of segment-anything's prompt encoder for all labels."""
+        encoder = self.prompt_encoder
+        positions = encoder.pe_layer.forward_with_coords(points.flatten(0, 1) + 0.5, encoder.input_image_size)
+        kinds = torch.stack([encoder.not_a_point_embed.weight, *(kind.weight for kind in encoder.point_embeddings)])
+        index = labels.long() + 1
+        known = (index > 0).unsqueeze(-1)
+        return positions.unflatten(0, points.shape[:2]) * known + kinds[:, 0][index]
+
+
+def corners(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return boxes as points with labels.
+
+    Shape:
+        - boxes: (B, K, 4); output: (B, K, 2, 2) and (B, K, 2)
+    """
+    points = boxes.unflatten(-1, (2, 2))
+    labels = torch.tensor([TOP_LEFT, BOTTOM_RIGHT], dtype=boxes.dtype, device=boxes.device)
+    return points, labels.expand(points.shape[:-1])
+
+
+def _without_box_a_pad(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Add the empty point that SAM's decoder has learned to see after the points of a prompt without a box."""
+    if (labels >= TOP_LEFT).any():
+        return points, labels
+    pad = torch.zeros_like(points[..., :1, :])
+    return torch.cat([points, pad], dim=-2), torch.cat([labels, torch.full_like(labels[..., :1], -1.0)], dim=-1)
 
 
 def _align_queries_and_keys(transformer: TwoWayTransformer) -> None:

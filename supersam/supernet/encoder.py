@@ -3,6 +3,9 @@
 Image (B, 3, R, R), normalised -> SAM image embedding (B, 256, R/16, R/16).
 """
 
+from functools import partial
+from typing import cast
+
 import torch.nn.functional as F
 from timm.layers import LayerNorm2d
 from timm.models.repvit import ConvNorm, RepVitStem
@@ -12,6 +15,8 @@ from torch import Tensor, nn
 from supersam.blocks import BLOCKS
 from supersam.space import AnyArchitecture, Architecture, Layer, Stage, ViTArchitecture
 from supersam.space.ops import EMBEDDING
+
+SamLayerNorm = partial(nn.LayerNorm, eps=1e-6)  # as in segment-anything; timm's network of the same weights has 1e-5
 
 
 class ConditionalPosition(nn.Module):
@@ -89,11 +94,15 @@ class StagedEncoder(nn.Module):
         self.neck = FusingNeck((widths[1], widths[2], widths[3]))
 
     def forward(self, x: Tensor) -> Tensor:
-        features = []
+        return self.forward_intermediates(x)[0]
+
+    def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the image embedding and the output of every stage (timm's name for it)."""
+        outputs = []
         for stage in self.stages:
             x = stage(x)
-            features.append(x)
-        return self.neck(*features[1:])
+            outputs.append(x)
+        return self.neck(*outputs[1:]), outputs
 
 
 def build_sam_vit(architecture: ViTArchitecture) -> VisionTransformerSAM:
@@ -108,6 +117,7 @@ def build_sam_vit(architecture: ViTArchitecture) -> VisionTransformerSAM:
         use_rel_pos=True,
         neck_chans=EMBEDDING,
         global_pool="",
+        norm_layer=SamLayerNorm,
     )
     side = architecture.resolution // 16
     network.blocks = nn.Sequential(
@@ -129,6 +139,7 @@ def build_sam_layer(width: int, head_dim: int, layer: Layer, side: int) -> Block
         use_rel_pos=True,
         window_size=layer.window,
         input_size=(side, side),
+        norm_layer=SamLayerNorm,
     )
     inner = layer.heads * head_dim
     if inner != width:  # timm ties the heads to the width; fewer heads of the same size need their own projections
@@ -136,6 +147,41 @@ def build_sam_layer(width: int, head_dim: int, layer: Layer, side: int) -> Block
         block.attn.qkv = nn.Linear(width, 3 * inner)
         block.attn.proj = nn.Linear(inner, width)
     return block
+
+
+def stage_ends(architecture: ViTArchitecture) -> list[int]:
+    """Return where the four stages of a plain ViT end: positions among its kept layers.
+
+    A stage is a quarter of the whole network, so it ends with the global attention of SAM's ViT-B, -L and -H. Where
+    its last layers are removed it ends earlier; where all are, it repeats the end of the stage before.
+    """
+    indices = [layer.index for layer in architecture.layers]
+    depth = indices[-1] + 1
+    return [max(0, sum(4 * index < depth * stage for index in indices) - 1) for stage in (1, 2, 3, 4)]
+
+
+class StageOutputs(nn.Module):
+    """An encoder whose forward returns what its stages put out as well, for the distillation of features.
+
+    A module, not a method, because ``functional_call`` runs the ``forward`` of one.
+
+    Shape:
+        - Input: (B, 3, R, R)
+        - Output: the embedding (B, 256, R/16, R/16), and four maps (B, C, h, w): of strides 4, 8, 16 and 32 from a
+          staged encoder, all of stride 16 from a plain ViT
+    """
+
+    def __init__(self, encoder: nn.Module, architecture: AnyArchitecture) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.ends = stage_ends(architecture) if isinstance(architecture, ViTArchitecture) else None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        if self.ends is None:
+            return self.encoder.forward_intermediates(x)  # type: ignore[operator]
+        taken = sorted(set(self.ends))
+        embedding, outputs = self.encoder.forward_intermediates(x, indices=taken)  # type: ignore[operator]
+        return embedding, [outputs[taken.index(end)] for end in self.ends]
 
 
 def build_sam_neck(width: int) -> nn.Sequential:
@@ -150,6 +196,13 @@ def build_sam_neck(width: int) -> nn.Sequential:
         nn.Conv2d(EMBEDDING, EMBEDDING, 3, padding=1, bias=False),
         LayerNorm2d(EMBEDDING),
     )
+
+
+def blocks_of(encoder: nn.Module) -> list[nn.Module]:
+    """Return the blocks of an encoder from the image to the neck."""
+    if isinstance(encoder, StagedEncoder):
+        return [block for stage in encoder.stages for block in cast(EncoderStage, stage).blocks]
+    return list(cast(nn.Sequential, encoder.blocks))
 
 
 def build_encoder(architecture: AnyArchitecture) -> nn.Module:

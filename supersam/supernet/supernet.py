@@ -8,6 +8,7 @@ extracted. The architecture is an argument and no state is kept between calls (d
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,10 @@ from torch.func import functional_call
 from supersam.blocks import BLOCKS, SEGMENTS
 from supersam.errors import SearchSpaceError
 from supersam.space import AnyArchitecture, Architecture, SearchSpace, Stage, StagedSpace, ViTSpace
-from supersam.supernet.encoder import StagedEncoder, build_encoder, build_sam_vit
+from supersam.supernet.encoder import StagedEncoder, StageOutputs, build_encoder, build_sam_vit
+from supersam.supernet.positions import has_positions, resize_positions
+from supersam.supernet.recompute import recompute_blocks
+from supersam.supernet.stochastic_depth import drop_blocks
 
 _SKELETONS_KEPT = 128
 
@@ -37,6 +41,10 @@ def leading(full: Tensor, shape: torch.Size, segments: tuple[int, int] | None = 
     return apart[tuple(slice(size) for size in wanted)].flatten(dim, dim + 1)
 
 
+def _part(name: str, full: Tensor, shape: torch.Size) -> Tensor:
+    return resize_positions(full, shape) if has_positions(name) else leading(full, shape, _segments(name))
+
+
 def _segments(name: str) -> tuple[int, int] | None:
     return next((rule for suffix, rule in SEGMENTS.items() if name.endswith(suffix)), None)
 
@@ -53,6 +61,8 @@ class Supernet(nn.Module):
         super().__init__()
         self.space = space
         self.store = _staged_store(space) if isinstance(space, StagedSpace) else _vit_store(space)
+        self.stochastic_depth = 0.0  # of the last block, in training
+        self.recomputes = False  # activation checkpointing, in training
         self._local = threading.local()  # functional_call swaps tensors in and out: one set of skeletons a thread
 
     def forward(
@@ -63,18 +73,43 @@ class Supernet(nn.Module):
         embedding: Tensor = functional_call(self._skeleton(architecture), tensors, (x,))
         return embedding
 
+    def features(
+        self, x: Tensor, architecture: AnyArchitecture, statistics: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Run a subnet and return its embedding and the outputs of its four stages (see ``StageOutputs``)."""
+        tensors = {**self.active_tensors(architecture), **(statistics or {})}
+        encoder = StageOutputs(self._skeleton(architecture), architecture)
+        named = {f"encoder.{name}": tensor for name, tensor in tensors.items()}
+        outputs: tuple[Tensor, list[Tensor]] = functional_call(encoder, named, (x,))
+        return outputs
+
     def active_tensors(self, architecture: AnyArchitecture) -> dict[str, Tensor]:
         """Return the parameters and buffers of a subnet, by their names in the plain encoder."""
-        if not self.space.contains(architecture):
+        somewhere = replace(architecture, resolution=self.space.resolutions[0])  # weights fit any resolution
+        if not self.space.contains(somewhere):
             raise SearchSpaceError(
                 f"architecture {architecture.digest} ({architecture.describe()}) is not in space {self.space.name!r}"
             )
         owned = {**dict(self.store.named_parameters()), **dict(self.store.named_buffers())}
         wanted = self._shapes(architecture)
-        return {
-            name: leading(owned[_stored_name(name, architecture)], shape, _segments(name))
-            for name, shape in wanted.items()
-        }
+        return {name: _part(name, owned[_stored_name(name, architecture)], shape) for name, shape in wanted.items()}
+
+    def parts_of(self, larger: "Supernet") -> dict[str, Tensor]:
+        """Return what this supernet uses of the weights of one whose space contains its own, by its own names.
+
+        Raises:
+            SearchSpaceError: if something is missing there or smaller than here.
+        """
+        theirs, found = larger.state_dict(), {}
+        for name, own in self.state_dict().items():
+            full = theirs.get(name)
+            if full is None or any(there < here for there, here in zip(full.shape, own.shape, strict=True)):
+                raise SearchSpaceError(
+                    f"the space {larger.space.name!r} does not contain {self.space.name!r}: {name} is "
+                    f"{'missing' if full is None else tuple(full.shape)}, needed is {tuple(own.shape)}"
+                )
+            found[name] = _part(name, full, own.shape)
+        return found
 
     def extract(self, architecture: AnyArchitecture) -> nn.Module:
         """Return the plain encoder of a subnet with a copy of its weights; it shares nothing with the supernet."""
@@ -84,15 +119,27 @@ class Supernet(nn.Module):
         return encoder.train(self.training)
 
     def _skeleton(self, architecture: AnyArchitecture) -> nn.Module:
-        kept: OrderedDict[tuple[str, bool], nn.Module] = self._local.__dict__.setdefault("kept", OrderedDict())
-        key = (architecture.digest, self.training)
+        kept: OrderedDict[tuple[object, ...], nn.Module] = self._local.__dict__.setdefault("kept", OrderedDict())
+        key = (architecture.digest, self.training, self.recomputes, self.stochastic_depth)
         if key not in kept:
-            with torch.device("meta"):
-                kept[key] = build_encoder(architecture).train(self.training)
+            kept[key] = self._build_skeleton(architecture)
         kept.move_to_end(key)
         if len(kept) > _SKELETONS_KEPT:
             kept.popitem(last=False)
         return kept[key]
+
+    def _build_skeleton(self, architecture: AnyArchitecture) -> nn.Module:
+        with torch.device("meta"):
+            skeleton = build_encoder(architecture).train(self.training)
+        if self.training:
+            for module in skeleton.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.momentum = 0.0  # running statistics over many subnets would be those of none
+            if self.recomputes:
+                recompute_blocks(skeleton)
+            if self.stochastic_depth:
+                drop_blocks(skeleton, self.stochastic_depth)
+        return skeleton
 
     def _shapes(self, architecture: AnyArchitecture) -> dict[str, torch.Size]:
         return {name: tensor.shape for name, tensor in self._skeleton(architecture).state_dict().items()}

@@ -1,26 +1,24 @@
-"""Training batches: images with prompts, every step a function of (seed, step, rank) alone.
+"""Training batches: images with prompts, every batch a function of (seed, step, its number in the step) alone.
 
-Nothing is remembered between steps, so a resumed run sees what it would have seen.
+Nothing is remembered between steps (streams aside, which remember how far they were read), so a resumed run sees
+what it would have seen.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from supersam.data.coco import ImageRecord, Pack
+from supersam.data.augment import Augmentation, Augmented, scaled
+from supersam.data.loader import Loader
 from supersam.data.prompts import jittered_box, random_point
-from supersam.data.transforms import to_input, to_target
-from supersam.errors import DataError
+from supersam.data.transforms import pad_input, pad_target
 from supersam.sam.model import FRAME, Prompts
 from supersam.train.config import TrainConfig
+from supersam.train.teacher_cache import View, image_key
 
 MASK_STRIDE = 4
-SMALLEST_OBJECT = 16  # pixels of the cropped original that must be visible
-SMALLEST_CROP = 0.4  # of each side
-ATTEMPTS = 50
 
 
 @dataclass(frozen=True)
@@ -28,12 +26,36 @@ class Batch:
     """Images with prompts and the masks they ask for.
 
     Shape:
-        - images: (B, 3, R, R); targets: (B, Q, R/4, R/4), values 0 to 1, those of the point prompts first
+        - images: (B, 3, R, R), the padding exactly zero
+        - targets: (B, Q, R/4, R/4), values 0 to 1, those of the point prompts first
+        - teacher_images: (B, 3, T, T), the same views at the teacher's resolution T
     """
 
     images: Tensor
     prompts: Prompts
     targets: Tensor
+    views: tuple[View, ...] | None = None  # None: crops or other colours, which no cache knows
+    teacher_images: Tensor | None = None
+
+    @property
+    def n_points(self) -> int:
+        """How many of an image's prompts are points; they come first."""
+        return 0 if self.prompts.points is None else self.prompts.points.shape[1]
+
+    def to(self, device: torch.device, channels_last: bool = False) -> "Batch":
+        """Return the batch on a device, its images in the layout that convolutions like."""
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        points, labels, boxes = (
+            None if part is None else part.to(device, non_blocking=True)
+            for part in (self.prompts.points, self.prompts.labels, self.prompts.boxes)
+        )
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=True, memory_format=layout),
+            prompts=Prompts(points, labels, boxes),
+            targets=self.targets.to(device, non_blocking=True),
+            teacher_images=None if self.teacher_images is None else self.teacher_images.to(device, non_blocking=True),
+        )
 
 
 @dataclass(frozen=True)
@@ -44,68 +66,68 @@ class Sample:
     points: Tensor
     boxes: Tensor
     targets: Tensor
+    view: View | None
 
 
-def make_batch(packs: list[Pack], config: TrainConfig, resolution: int, count: int, step: int, rank: int) -> Batch:
-    """Return the batch of a step: images from all packs alike."""
-    samples = []
+def make_batch(
+    loader: Loader,
+    config: TrainConfig,
+    resolution: int,
+    count: int,
+    step: int,
+    teacher_resolution: int | None = None,
+) -> Batch:
+    """Return a batch of ``count`` images at a resolution, and on request the same views at the teacher's."""
+    n_objects = config.points_per_image + config.boxes_per_image
+    largest = max(resolution, teacher_resolution or 0)
+    samples, teacher_images = [], []
     for slot in range(count):
-        rng = np.random.default_rng((config.seed, step, rank, slot))
-        samples.append(_make_sample(packs, config, resolution, rng))
-    points = torch.stack([sample.points for sample in samples]).unsqueeze(2)
+        drawn = loader.draw(step, slot, largest, n_objects)
+        rng = np.random.default_rng((config.seed, step, loader.rank, slot, n_objects))
+        samples.append(_sample(scaled(drawn, resolution / largest), config, resolution, rng))
+        if teacher_resolution is not None:
+            shown = scaled(drawn, teacher_resolution / largest).image
+            teacher_images.append(pad_input(shown, teacher_resolution))
+    views = tuple(sample.view for sample in samples if sample.view is not None)
     return Batch(
         torch.stack([sample.image for sample in samples]),
-        Prompts(points, torch.ones(points.shape[:3]), torch.stack([sample.boxes for sample in samples])),
+        _prompts(samples, config),
         torch.stack([sample.targets for sample in samples]),
+        views if len(views) == len(samples) else None,
+        torch.stack(teacher_images) if teacher_images else None,
     )
 
 
-def _make_sample(packs: list[Pack], config: TrainConfig, resolution: int, rng: np.random.Generator) -> Sample:
-    for _ in range(ATTEMPTS):
-        pack = packs[rng.integers(len(packs))]
-        record = pack.records[rng.integers(len(pack.records))]
-        if record.annotations:
-            sample = _sample_of(record, config, resolution, rng)
-            if sample is not None:
-                return sample
-    raise DataError(f"{ATTEMPTS} images in a row had no object of {SMALLEST_OBJECT} pixels; check the annotations")
-
-
-def _sample_of(record: ImageRecord, config: TrainConfig, resolution: int, rng: np.random.Generator) -> Sample | None:
-    rows, columns = _crop(record, rng) if rng.random() < config.crop_probability else (slice(None), slice(None))
-    flip = slice(None, None, -1) if rng.random() < 0.5 else slice(None)
-    n_objects = config.points_per_image + config.boxes_per_image
-    masks: list[NDArray[np.uint8]] = []
-    for index in rng.permutation(len(record.annotations)):
-        mask = np.ascontiguousarray(record.mask(int(index))[rows, columns][:, flip])
-        if mask.sum() >= SMALLEST_OBJECT:
-            masks.append(mask)
-        if len(masks) == n_objects:
-            break
-    if not masks:
-        return None
-    chosen = [masks[number % len(masks)] for number in range(n_objects)]
-    image = np.ascontiguousarray(_colour_jitter(record.read()[rows, columns][:, flip], rng))
-    scale = FRAME / max(image.shape[:2])
-    point_masks, box_masks = chosen[: config.points_per_image], chosen[config.points_per_image :]
+def _sample(drawn: Augmented, config: TrainConfig, resolution: int, rng: np.random.Generator) -> Sample:
+    n_points, n_boxes = config.points_per_image, config.boxes_per_image
+    chosen = [drawn.masks[number % len(drawn.masks)] for number in range(n_points + n_boxes)]
+    scale = FRAME / resolution
+    # a point stands for the middle of its pixel; SAM adds half a pixel of the frame itself
+    points = [(random_point(mask, rng) + 0.5) * scale - 0.5 for mask in chosen[:n_points]]
+    boxes = [jittered_box(mask, rng) * scale for mask in chosen[n_points:]]
     return Sample(
-        to_input(image, resolution),
-        torch.from_numpy(np.stack([random_point(mask, rng) for mask in point_masks]) * scale),
-        torch.from_numpy(np.stack([jittered_box(mask, rng) for mask in box_masks]) * scale),
-        torch.stack([to_target(mask, resolution, MASK_STRIDE) for mask in chosen]),
+        pad_input(drawn.image, resolution),
+        torch.from_numpy(np.array(points, dtype=np.float32).reshape(n_points, 2)),
+        torch.from_numpy(np.array(boxes, dtype=np.float32).reshape(n_boxes, 4)),
+        torch.stack([pad_target(mask, resolution, MASK_STRIDE) for mask in chosen]),
+        _view(drawn, resolution, config.augmentation),
     )
 
 
-def _crop(record: ImageRecord, rng: np.random.Generator) -> tuple[slice, slice]:
-    share = rng.uniform(SMALLEST_CROP, 1.0)
-    slices = []
-    for length in (record.height, record.width):
-        size = max(32, round(length * share))
-        start = int(rng.integers(0, max(1, length - size + 1)))
-        slices.append(slice(start, start + size))
-    return slices[0], slices[1]
+def _view(drawn: Augmented, resolution: int, augmentation: Augmentation) -> View | None:
+    """Return the name of what a sample shows, if it is a whole image in its own colours."""
+    whole = drawn.crop == (0, 0, drawn.record.width, drawn.record.height)
+    fitted = max(drawn.image.shape[:2]) == resolution
+    if not (whole and fitted) or augmentation.changes_colours:
+        return None
+    return View(image_key(drawn.source, drawn.record), drawn.flipped)
 
 
-def _colour_jitter(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    gain, offset = rng.uniform(0.8, 1.2) * rng.uniform(0.95, 1.05, 3), rng.uniform(-15, 15)
-    return np.clip(image * gain + offset, 0, 255).astype(np.uint8)
+def _prompts(samples: list[Sample], config: TrainConfig) -> Prompts:
+    points = labels = boxes = None
+    if config.points_per_image:
+        points = torch.stack([sample.points for sample in samples]).unsqueeze(2)
+        labels = torch.ones(points.shape[:3])
+    if config.boxes_per_image:
+        boxes = torch.stack([sample.boxes for sample in samples])
+    return Prompts(points, labels, boxes)

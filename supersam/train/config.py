@@ -1,38 +1,143 @@
-"""The training configuration, read from YAML; unknown keys are errors."""
+"""The training configuration, read from YAML; unknown keys are errors.
+
+Every part of the recipe is a key here, with its paper beside it in ``docs/training.md``.
+"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from supersam._yaml import load_model
+from supersam.data.augment import Augmentation
+from supersam.data.sources import DataSource
 from supersam.errors import ConfigError
+from supersam.train.distillation_config import Distillation
+from supersam.train.initial_config import Initial
 
 Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+Rule = Literal["uniform", "sandwich", "attentive", "fixed"]
 
 
-class TrainConfig(BaseModel):
-    """Everything that decides the weights; together with the data it gives the same weights again."""
+class Section(BaseModel):
+    """A part of the configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    space: str
-    data: Path  # a pack or a folder of packs; ``synthetic`` makes the seeded shapes
-    split: str = "train-fit"
-    out: Path  # the run's folder
-    steps: Positive
-    images_per_step: Positive  # at the smallest resolution, of each process; fewer at larger ones
-    points_per_image: Positive = 1
-    boxes_per_image: Positive = 1
-    resolution_weights: dict[int, float] = {}  # how often each resolution is drawn; empty: all alike
-    crop_probability: float = Field(default=0.5, ge=0, le=1)
+
+class Phase(Section):
+    """What the steps of a stretch of the training do; phases follow each other."""
+
+    until: float = Field(default=1.0, gt=0, le=1)  # share of the training at which the phase ends
+    subnets: Rule = "sandwich"
+    random_subnets: int = Field(default=2, ge=0)  # of a sandwich, besides the largest and the smallest
+    resolution_weights: dict[int, Weight] = {}  # how often each resolution is drawn; empty: all alike
+    correction_rounds: int = Field(default=0, ge=0)  # clicks on the error after the first answer
+    correction_probability: Share = 1.0  # share of the steps that have them
+    inplace_distillation: float = Field(default=0.0, ge=0)  # weight; the teacher is the sandwich's largest subnet
+
+    @model_validator(mode="after")
+    def _some_resolution_is_drawn(self) -> "Phase":
+        if self.resolution_weights and not any(self.resolution_weights.values()):
+            raise ValueError("resolution_weights are all 0; one must be above")
+        return self
+
+
+class Shrinking(Section):
+    """Progressive shrinking (https://arxiv.org/abs/1908.09791): dimensions become elastic one after another."""
+
+    order: tuple[str, ...] = ("depth", "ratio", "width")  # of a plain ViT: heads, mlp
+    until: float = Field(default=0.5, gt=0, le=1)  # share of the training from which everything is elastic
+
+
+class Attentive(Section):
+    """Pareto-aware sampling (https://arxiv.org/abs/2011.09011)."""
+
+    candidates: Positive = 8  # random subnets of one cost, of which one is trained
+    choose: Literal["best", "worst", "both"] = "both"  # by the predicted loss; both: alternating
+    warmup_steps: int = Field(default=200, ge=0)  # uniform until then, while the prediction learns
+
+
+class Optimization(Section):
+    """AdamW and its schedule."""
+
     learning_rate: float = Field(default=1e-3, gt=0)
+    final_learning_rate: float = Field(default=0.0, ge=0)  # share of the peak that is left at the end
     weight_decay: float = Field(default=0.05, ge=0)
     warmup_steps: int = Field(default=50, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
-    random_subnets: int = Field(default=2, ge=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)  # factor of the rate for each stage (layer) nearer the image
+    ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the average of the weights; 0: none
+    stochastic_depth: float = Field(default=0.0, ge=0, lt=1)  # of the last block, rising linearly from 0
+
+
+class Engine(Section):
+    """How the arithmetic is done; the weights that come out differ by rounding only."""
+
+    strategy: Literal["ddp", "fsdp"] = "ddp"  # under torchrun
+    accumulate: Positive = 1  # batches of one step in each process
+    autocast: Literal["none", "decoder", "all"] = "none"  # bfloat16
+    activation_checkpointing: bool = False
+    channels_last: bool = True
+    compile: bool = False  # the decoder
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    loader_workers: int = Field(default=0, ge=0)  # processes that prepare batches
+
+
+class TrainConfig(Section):
+    """Everything that decides the weights; together with the data it gives the same weights again."""
+
+    space: str
+    data: (
+        Annotated[list[DataSource], Field(min_length=1)] | Path
+    )  # sources (docs/data.md), or a path; ``synthetic`` makes the seeded shapes
+    split: str = "train-fit"
+    out: Path  # the run's folder
+    steps: Positive
+    images_per_step: Positive  # of each process and accumulated batch, at the smallest resolution; fewer at larger ones
+    points_per_image: int = Field(default=1, ge=0)
+    boxes_per_image: int = Field(default=1, ge=0)
+    augmentation: Augmentation = Augmentation()
+    cache_gb: float = Field(default=0.0, ge=0)  # of memory for decoded images, in each process
+    max_skipped_share: float = Field(default=0.05, ge=0, le=1)  # of damaged samples; more end the training
+    initial: Initial | None = None
+    distillation: Distillation | None = None
+    phases: tuple[Phase, ...] = (Phase(),)
+    architecture: dict[str, Any] | None = None  # as in a candidate's JSON: what `subnets: fixed` trains alone
+    shrinking: Shrinking | None = None
+    removal_probability: float | None = Field(default=None, ge=0, lt=1)  # of each removable layer of a plain ViT
+    attentive: Attentive = Attentive()
+    optimization: Optimization = Optimization()
+    engine: Engine = Engine()
     checkpoint_minutes: float = Field(default=5.0, gt=0)
-    seed: int = 0
+    tensorboard: bool = False
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainConfig":
+        ends = [phase.until for phase in self.phases]
+        if not ends or ends != sorted(set(ends)) or ends[-1] != 1.0:
+            raise ValueError("phases: `until` must rise from phase to phase and end at 1")
+        if any(phase.subnets == "fixed" for phase in self.phases) and self.architecture is None:
+            raise ValueError("phases: `subnets: fixed` needs an `architecture` to train alone")
+        if self.points_per_image + self.boxes_per_image == 0:
+            raise ValueError("points_per_image and boxes_per_image are both 0; a training needs prompts")
+        return self
+
+    @model_validator(mode="after")
+    def _check_distillation(self) -> "TrainConfig":
+        if any(phase.inplace_distillation and phase.subnets != "sandwich" for phase in self.phases):
+            raise ValueError(
+                "phases: inplace_distillation needs `subnets: sandwich`: its largest subnet is the teacher"
+            )
+        return self
+
+    def phase_at(self, step: int) -> Phase:
+        """Return the phase of a step."""
+        return next(phase for phase in self.phases if step < phase.until * self.steps or phase is self.phases[-1])
 
 
 def load_config(path: Path) -> TrainConfig:

@@ -1,37 +1,78 @@
-"""AdamW with a cosine schedule, and its state as named tensors so that it can be saved without pickle."""
+"""AdamW with warm-up, cosine and layer-wise rates; its state as named tensors, so that it is saved without pickle."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-from supersam.checkpoints.supernets import OPTIMIZER_PREFIX
+from supersam.checkpoints.supernets import TRAINING
+from supersam.train.config import Optimization
+from supersam.train.sharding import sharded_like, whole
 
+PREFIX = TRAINING + "optimizer."
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_ENCODER = "model.image_encoder.store."  # names as in Objective
 
 
-def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW over the weights; norms, biases and other vectors are not decayed."""
-    parameters = list(model.named_parameters())
-    decayed = [parameter for _, parameter in parameters if parameter.ndim >= 2]
-    plain = [parameter for _, parameter in parameters if parameter.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.99))
+def make_optimizer(model: nn.Module, config: Optimization) -> torch.optim.AdamW:
+    """Return AdamW over the weights; norms, biases and other vectors are not decayed.
+
+    With ``layer_decay`` below 1 the rates fall from the neck towards the image, as in the fine-tuning of pre-trained
+    encoders (https://arxiv.org/abs/2106.08254); each group keeps its factor as ``rate_factor``.
+    """
+    depth = _depth(model)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        factor = config.layer_decay ** (depth - _level(name, depth))
+        decay = config.weight_decay if parameter.ndim >= 2 else 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "weight_decay": decay, "rate_factor": factor}
+            for (factor, decay), parameters in groups.items()
+        ],
+        lr=config.learning_rate,
+        betas=(0.9, 0.99),
+        fused=True,
+    )
 
 
-def learning_rate_at(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Return the rate of a step: linear warm-up, then half a cosine to zero."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, config: Optimization) -> float:
+    """Set the rate of every group for a step and return that of the decoder."""
+    rate = learning_rate_at(step, steps, config)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate_factor"]
+    return rate
+
+
+def learning_rate_at(step: int, steps: int, config: Optimization) -> float:
+    """Return the rate of a step: linear warm-up, then half a cosine down to the final share of the peak."""
+    peak, last = config.learning_rate, config.learning_rate * config.final_learning_rate
+    if step < config.warmup_steps:
+        return peak * (step + 1) / config.warmup_steps
+    progress = min(1.0, (step - config.warmup_steps) / max(1, steps - config.warmup_steps))
+    return last + (peak - last) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _level(name: str, depth: int) -> int:
+    """Return how far a parameter is from the image: 0 at the patches or in the first stage, ``depth`` behind them."""
+    if not name.startswith(_ENCODER):
+        return depth
+    kind, _, rest = name.removeprefix(_ENCODER).partition(".")
+    if kind in ("stages", "blocks"):
+        return int(rest.split(".")[0]) + (kind == "blocks")
+    return 0 if kind in ("patch_embed", "pos_embed") else depth
+
+
+def _depth(model: nn.Module) -> int:
+    return 1 + max(_level(name, 0) for name, _ in model.named_parameters())
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """Return the state of the optimizer by parameter name."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    """Return the state of the optimizer by parameter name, whole also where it is sharded."""
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
-        f"{OPTIMIZER_PREFIX}{moment}.{names[id(parameter)]}": state[moment]
+        f"{PREFIX}{moment}.{names[parameter]}": whole(state[moment])
         for parameter, state in optimizer.state.items()
         for moment in _MOMENTS
     }
@@ -40,6 +81,14 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
 def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Put back what ``optimizer_tensors`` returned."""
     for name, parameter in model.named_parameters():
-        state = {moment: tensors.get(f"{OPTIMIZER_PREFIX}{moment}.{name}") for moment in _MOMENTS}
+        state = {moment: tensors.get(f"{PREFIX}{moment}.{name}") for moment in _MOMENTS}
         if all(tensor is not None for tensor in state.values()):
-            optimizer.state[parameter] = {moment: tensor.clone() for moment, tensor in state.items()}  # type: ignore[union-attr]
+            optimizer.state[parameter] = {
+                moment: _placed(moment, tensor.clone(), parameter)  # type: ignore[union-attr]
+                for moment, tensor in state.items()
+            }
+
+
+def _placed(moment: str, tensor: Tensor, parameter: nn.Parameter) -> Tensor:
+    # a fused step counts on the device of its weights
+    return tensor.to(parameter.device) if moment == "step" else sharded_like(tensor, parameter)

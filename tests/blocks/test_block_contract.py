@@ -224,3 +224,20 @@ def moved_by_one_pixel(module: nn.Module, size: Size, row: int, column: int) -> 
     changed[..., row, column] += torch.randn(size.width, generator=torch.Generator().manual_seed(2))
     difference: Tensor = module.double()(changed) - module(x)
     return difference.abs().amax(dim=(0, 1)) > 0
+
+
+def test_blocks_train_in_mixed_precision(block: str) -> None:
+    torch.manual_seed(0)
+    size = Size(width=32, head_dim=8, ratio=2, window=4, side=8)
+    built, x = size.build(block), size.input()
+    with torch.no_grad():
+        whole = built(x)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced = built(x)
+    reduced.float().square().mean().backward()
+
+    assert (reduced.float() - whole).norm() < 0.02 * whole.norm()
+    gradients = [parameter.grad for parameter in built.parameters()]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+    assert any(gradient.any() for gradient in gradients if gradient is not None)

@@ -211,3 +211,13 @@ def test_blocks_start_with_decays_from_global_to_local() -> None:
         assert mix.decay[-1] == pytest.approx(3)
         assert (mix.decay.diff() > 0).all()
         assert mix.bonus.unique().tolist() == pytest.approx([math.log(0.3) + x for x in (-0.5, 0.0, 0.5)])
+
+
+def test_wkv_of_half_precision_is_computed_in_single_precision() -> None:
+    decay, bonus, keys, values = (tensor.float() for tensor in case(4096, 3, 3.0, 6.0))
+    halves = keys.bfloat16(), values.bfloat16()
+
+    found = bidirectional_wkv(decay, bonus, *halves)
+
+    assert found.dtype == torch.float32
+    assert torch.equal(found, bidirectional_wkv(decay, bonus, halves[0].float(), halves[1].float()))

@@ -21,7 +21,7 @@ from supersam.checkpoints import starter
 from supersam.checkpoints.files import FORMAT, KINDS, file_sha256, load_checkpoint, save_checkpoint
 from supersam.checkpoints.starter import starter_statistics
 from supersam.checkpoints.subnets import extract_subnet, load_subnet, save_subnet
-from supersam.checkpoints.supernets import OPTIMIZER_PREFIX, load_supernet
+from supersam.checkpoints.supernets import TRAINING, load_supernet
 from supersam.errors import CheckpointError, MissingError
 from supersam.sam.model import Sam
 from supersam.space import AnyArchitecture, SearchSpace, StagedSpace
@@ -236,7 +236,7 @@ def test_write_makes_folders_and_a_file_that_others_can_read(tmp_path: Path) -> 
 @pytest.mark.parametrize("kind", ["supernet", "training"])
 def test_supernet_comes_back_with_its_space(path: Path, supernet: Sam, kind: str) -> None:
     space = supernet.image_encoder.space
-    optimizer = {OPTIMIZER_PREFIX + "0.step": torch.tensor(3.0)} if kind == "training" else {}
+    optimizer = {TRAINING + "optimizer.step.0": torch.tensor(3.0)} if kind == "training" else {}
     save_checkpoint(path, kind, {"space": space.model_dump(), "step": 3}, supernet.state_dict() | optimizer)
 
     found, record = load_supernet(path)

@@ -74,6 +74,24 @@ def test_all_three_encodings_give_the_same_mask() -> None:
         assert found.dtype == np.uint8
 
 
+@pytest.mark.parametrize("place", [(2, 3, 8, 12), (0, 0, HEIGHT, WIDTH), (9, 13, 10, 14), (4, 4, 4, 4)])
+def test_box_is_found_without_decoding_in_all_encodings(place: tuple[int, int, int, int]) -> None:
+    mask, (top, left, bottom, right) = rectangle(*place), place
+    for segmentation in (compressed(mask), uncompressed(mask)):
+        found = record(segmentation).box(0)
+        assert found == (left, top, right, bottom) or (found[2] == found[0] and not mask.any())
+
+    polygons = [[left, top, right, top, right, bottom, left, bottom], [left, top, right, bottom, left, bottom]]
+    x0, y0, x1, y1 = record(polygons).box(0)
+    assert (x0, y0, x1, y1) == (max(0, left - 1), max(0, top - 1), min(WIDTH, right + 1), min(HEIGHT, bottom + 1))
+
+
+@pytest.mark.parametrize("segmentation", [None, [], {"size": [HEIGHT, WIDTH], "counts": "garbage~~~"}, [[1, 1, 5]]])
+def test_box_of_a_damaged_mask_is_told_in_one_line(tells: Tells, segmentation: Any) -> None:
+    with tells(DataError, "a.png"):
+        record(segmentation).box(0)
+
+
 def test_polygons_of_one_object_are_joined() -> None:
     polygons = [[0, 0, 4, 0, 4, 4, 0, 4], [8, 5, 14, 5, 14, 10, 8, 10]]
 
@@ -301,6 +319,23 @@ def test_file_that_is_no_image_is_damaged(tmp_path: Path, tells: Tells, content:
 
     with tells(DataError, path, "does not decode"):
         ImageRecord(path, WIDTH, HEIGHT, ()).read()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "BMP"])
+def test_image_with_wrong_bytes_is_damaged_or_reads_and_nothing_else(tmp_path: Path, kind: str) -> None:
+    rng, path, told = np.random.default_rng(0), tmp_path / f"a.{kind.lower()}", 0
+    Image.fromarray(rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(path, kind)
+    content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+
+    for _ in range(60):
+        changed = content.copy()
+        changed[rng.integers(0, len(content), 4)] = rng.integers(0, 256, 4)
+        path.write_bytes(changed.tobytes())
+        try:
+            assert ImageRecord(path, WIDTH, HEIGHT, ()).read(int(rng.choice([1, 2]))).dtype == np.uint8
+        except DataError as problem:
+            told += "a." in str(problem)
+    assert told > 0
 
 
 def test_image_too_large_to_be_one_is_damaged(tmp_path: Path, tells: Tells, monkeypatch: pytest.MonkeyPatch) -> None:

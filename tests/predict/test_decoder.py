@@ -9,7 +9,7 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
-from supersam.sam.model import FRAME, Masks, Prompts, Sam
+from supersam.sam.model import FRAME, Masks, Prompts, Sam, corners
 
 Randomise = Callable[..., nn.Module]
 
@@ -162,3 +162,25 @@ def test_cross_attentions_start_by_nearness() -> None:
         assert torch.equal(attention.q_proj.weight, attention.k_proj.weight)
         assert attention.q_proj.bias.abs().sum() == attention.k_proj.bias.abs().sum() == 0
     assert not torch.equal(transformer.layers[0].self_attn.q_proj.weight, transformer.layers[0].self_attn.k_proj.weight)
+
+
+def test_a_box_with_a_click_equals_segment_anything(sam: Sam, generator: torch.Generator) -> None:
+    embedding = embeddings(1, 64, generator)
+    click, boxes = FRAME * torch.rand(1, 2, 1, 2, generator=generator), FRAME * torch.rand(1, 2, 4, generator=generator)
+    points, labels = corners(boxes)
+
+    joined = Prompts(torch.cat([click, points], dim=2), torch.cat([torch.zeros(1, 2, 1), labels], dim=2))
+    found = sam.decode(embedding, joined)
+
+    expected = original_masks(sam, embedding, points=(click[0], torch.zeros(2, 1)), boxes=boxes[0])
+    torch.testing.assert_close(found.logits[0], expected[0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_mask_prompt_equals_segment_anything(sam: Sam, generator: torch.Generator) -> None:
+    embedding, prompts = embeddings(1, 64, generator), drawn_prompts(1, generator)
+    masks = 4 * torch.randn(1, 2, 256, 256, generator=generator)
+
+    found = sam.decode(embedding, Prompts(boxes=prompts.boxes, masks=masks))
+
+    expected = original_masks(sam, embedding, boxes=prompts.boxes[0], masks=masks[0].unsqueeze(1))
+    torch.testing.assert_close(found.logits[0], expected[0], atol=1e-5, rtol=1e-5)

@@ -1,0 +1,75 @@
+"""``supersam validate``: does a supernet rank its subnets as training each alone would?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from supersam._paths import write_atomically
+from supersam.cli._output import print_json, print_table, say
+
+
+def validate(
+    config: Annotated[Path, typer.Argument(help="Training configuration (YAML): the schedule of each training alone.")],
+    weights: Annotated[Path, typer.Option(help="The supernet (weights or training file).")],
+    architectures: Annotated[int, typer.Option(min=3, help="How many subnets.")] = 16,
+    repeated: Annotated[int, typer.Option(min=0, help="How many of them are trained from a second seed too.")] = 6,
+    resolution: Annotated[int | None, typer.Option(help="Of the subnets; default: the smallest.")] = None,
+    split: Annotated[str, typer.Option(help="Images to judge by; never those of the trainings.")] = "train-search",
+    images: Annotated[int, typer.Option(min=1, help="... of each pack.")] = 20,
+    masks: Annotated[int, typer.Option(min=1, help="... and masks of each image.")] = 8,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train subnets alone from the supernet's weights, and compare their order with the supernet's.
+
+    Finished trainings are kept in the configuration's `out`, with ranking.json; the command can be stopped and
+    started again.
+    """
+    from supersam.data.sources import open_packs
+    from supersam.space import load_space
+    from supersam.train.config import load_config
+    from supersam.train.ranking import Test, judge, spread_subnets
+
+    loaded = load_config(config)
+    space = load_space(loaded.space)
+    chosen = spread_subnets(space, resolution or space.resolutions[0], architectures)
+    test = Test(open_packs(loaded.data, split), open_packs(loaded.data, loaded.split), images, masks)
+    total, done = architectures + min(repeated, architectures), 0
+
+    def finished() -> None:
+        nonlocal done
+        done += 1
+        say(f"{done} of {total} trainings done")
+
+    try:
+        found = judge(chosen, loaded, weights, test, min(repeated, architectures), finished)
+    except KeyboardInterrupt:
+        say("\nInterrupted; what is finished is kept. Give the same command to go on.")
+        raise typer.Exit(130) from None
+    import json as json_module
+
+    write_atomically(loaded.out / "ranking.json", json_module.dumps(found.to_dict(), indent=1))
+    if json:
+        print_json(found.to_dict())
+        return
+    header = ["subnet", "GMACs", "inherited", "alone", "again"]
+    print_table(
+        header,
+        [
+            [
+                subnet.digest,
+                f"{subnet.gmacs:.3f}",
+                f"{subnet.inherited:.4f}",
+                f"{subnet.alone:.4f}",
+                "-" if subnet.again is None else f"{subnet.again:.4f}",
+            ]
+            for subnet in found.subnets
+        ],
+    )
+    for name, agreed in (("supernet against alone", found.inherited), ("alone against alone", found.ceiling)):
+        if agreed is not None:
+            low, high = agreed.kendall_interval
+            print(
+                f"{name}: Kendall tau {agreed.kendall:.2f} ({low:.2f} to {high:.2f}), Spearman {agreed.spearman:.2f}, "
+                f"{agreed.n} subnets"
+            )

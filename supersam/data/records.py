@@ -1,0 +1,128 @@
+"""An image with its objects, whatever format it was in, and sets of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from supersam.data.segmentations import Box, decode_mask, mask_box
+from supersam.errors import DataError, MissingError
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One object of an image, its mask still encoded."""
+
+    segmentation: Any  # COCO RLE (counts as text or a list), a list of polygons, or a LabelMask
+    area: float  # in pixels
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image and its objects."""
+
+    path: Path
+    width: int
+    height: int
+    annotations: tuple[Annotation, ...]
+    content: bytes | None = field(default=None, repr=False, compare=False)  # the file's bytes, if it came in a shard
+
+    def read(self, reduce: int = 1) -> NDArray[np.uint8]:
+        """Return the image as (H, W, 3), RGB, values 0 to 255.
+
+        Args:
+            reduce: 1, 2, 4 or 8: a JPEG is decoded at this fraction of its size (rounded up), which is much faster;
+                other formats are decoded at their full size.
+
+        Raises:
+            MissingError: if the file is not there.
+            DataError: if it does not decode, has more than 8 bits a value, or not the size its annotations say.
+        """
+        try:
+            with Image.open(self.path if self.content is None else BytesIO(self.content)) as file:
+                self._check(file)
+                if reduce > 1:
+                    file.draft(None, (self.width // reduce, self.height // reduce))
+                return np.asarray(file.convert("RGB"))
+        except FileNotFoundError as problem:
+            raise MissingError(f"image {self.path} is named in the annotations and is not there") from problem
+        except DataError:
+            raise
+        except Exception as problem:  # Pillow's decoders raise many kinds
+            raise DataError(
+                f"image {self.path} does not decode ({problem}); replace it or remove its record"
+            ) from problem
+
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        """Return the mask of object ``index`` as (H, W) of 0 and 1."""
+        try:
+            decoded = decode_mask(self.annotations[index].segmentation, self.height, self.width)
+        except Exception as problem:  # pycocotools raises bare Exception for a bad segmentation
+            raise self._unreadable(index, problem) from problem
+        if decoded.shape != (self.height, self.width):
+            raise DataError(f"a mask of {self.path.name} has size {decoded.shape}, not that of its image")
+        return decoded
+
+    def box(self, index: int) -> Box:
+        """Return the box around object ``index``, its pixels not decoded; it may be a pixel too large."""
+        try:
+            return mask_box(self.annotations[index].segmentation, self.height, self.width)
+        except Exception as problem:
+            raise self._unreadable(index, problem) from problem
+
+    def _unreadable(self, index: int, problem: Exception) -> DataError:
+        return DataError(f"object {index} of {self.path.name} has no readable mask ({problem})")
+
+    def _check(self, file: Image.Image) -> None:
+        if file.size != (self.width, self.height):
+            raise DataError(
+                f"image {self.path} is {file.size[0]}x{file.size[1]} pixels, its annotations say "
+                f"{self.width}x{self.height}; the mask file does not match its images"
+            )
+        if file.mode[0] in "IF":  # Pillow would cut these values off at 255
+            raise DataError(
+                f"image {self.path} has more than 8 bits a value; convert it to 8 bits with the contrast you want"
+            )
+
+
+class LazyRecords(Sequence[ImageRecord], Generic[Item]):
+    """Records that are made when they are asked for, so that opening a large folder reads names only."""
+
+    def __init__(self, items: Sequence[Item], make: Callable[[Item], ImageRecord]) -> None:
+        self._items = items
+        self._make = make
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> ImageRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> "LazyRecords[Item]": ...
+    def __getitem__(self, index: int | slice) -> "ImageRecord | LazyRecords[Item]":
+        if isinstance(index, slice):
+            return LazyRecords(self._items[index], self._make)
+        return self._make(self._items[index])
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A named set of images with masks that can be asked for in any order.
+
+    ``records[i]`` raises MissingError or DataError where the annotations of an image have a file of their own.
+    """
+
+    name: str
+    records: Sequence[ImageRecord]
+    weight: float = 1.0  # how often it is drawn from, beside other sources
+    licences: Mapping[str, int] = field(default_factory=dict, compare=False)  # licence -> images, as the data says
+
+    def __len__(self) -> int:
+        return len(self.records)

@@ -1,0 +1,121 @@
+"""What training left out: damaged samples are skipped, counted by reason and reported; too many of them end it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from supersam.errors import DataError
+
+EXAMPLES = 3  # kept of each reason
+LEAST_SEEN = 100  # of a kind, before its share is judged
+PLURALS = {"entry": "entries of annotation files", "shard": "shards", "image": "images", "mask": "masks"}
+
+
+@dataclass
+class Skipped:
+    """Counts of what was looked at and of what could not be used, by kind.
+
+    Kinds are ``entry`` (of an annotation file, when it is loaded), ``shard``, ``image`` and ``mask`` (when they are
+    drawn). It is not locked: give every thread and process its own and ``merge`` them; it pickles.
+    """
+
+    seen: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, dict[str, int]] = field(default_factory=dict)  # kind -> reason -> count
+    examples: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # kind -> reason -> the first few
+    unused: int = 0  # sound images that show no object large enough; no damage
+
+    def see(self, kind: str, count: int = 1) -> None:
+        """Count what was looked at, sound or not."""
+        self.seen[kind] = self.seen.get(kind, 0) + count
+
+    def add(self, kind: str, reason: str, example: object) -> None:
+        """Count one that was seen and cannot be used."""
+        self._add(kind, reason, 1, [str(example)])
+
+    def merge(self, other: Self) -> None:
+        """Add the counts of another thread, process or run."""
+        for kind, count in other.seen.items():
+            self.see(kind, count)
+        for kind, reasons in other.reasons.items():
+            for reason, count in reasons.items():
+                self._add(kind, reason, count, other.examples.get(kind, {}).get(reason, []))
+        self.unused += other.unused
+
+    def take(self) -> "Skipped":
+        """Return the counts so far and start again from zero: what a worker sends along with a batch.
+
+        Whoever merges the parts has to ``check`` them; each is too small to be judged.
+        """
+        taken = Skipped(self.seen, self.reasons, self.examples, self.unused)
+        self.seen, self.reasons, self.examples, self.unused = {}, {}, {}, 0
+        return taken
+
+    def count(self, kind: str) -> int:
+        """Return how many of a kind could not be used."""
+        return sum(self.reasons.get(kind, {}).values())
+
+    def share(self, kind: str) -> float:
+        """Return the share of a kind that could not be used, 0 to 1."""
+        return self.count(kind) / max(1, self.seen.get(kind, 0))
+
+    def check(self, limit: float) -> None:
+        """Refuse to go on with a broken data set.
+
+        Raises:
+            DataError: if of 100 or more of a kind a larger share than ``limit`` could not be used.
+        """
+        for kind, seen in self.seen.items():
+            if seen >= LEAST_SEEN and self.share(kind) > limit:
+                reason = max(self.reasons[kind], key=self.reasons[kind].__getitem__)
+                raise DataError(
+                    f"{self._phrase(kind)} had to be skipped, more than the {limit:.1%} of max_skipped_share; the data "
+                    f"is broken or not what it is taken for; for example: {self.examples[kind][reason][0]}"
+                )
+
+    def summary(self) -> str:
+        """Return one line for people."""
+        damaged = [kind for kind in PLURALS if self.count(kind)]
+        if damaged:
+            kind = damaged[0]
+            first = next(iter(self.examples[kind].values()))[0]
+            line = f"skipped {' and '.join(map(self._phrase, damaged))}; first: {first}"
+        else:
+            seen = [f"{count:,} {PLURALS[kind]}" for kind, count in self.seen.items()]
+            line = f"nothing was skipped of {' and '.join(seen) or 'nothing seen'}"
+        return line + (f"; {self.unused:,} images showed no object to ask for" if self.unused else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{unused_images, kinds: {kind: {seen, skipped, share, reasons: {reason: {count, examples}}}}}``."""
+        kinds = {
+            kind: {
+                "seen": self.seen.get(kind, 0),
+                "skipped": self.count(kind),
+                "share": round(self.share(kind), 5),
+                "reasons": {
+                    reason: {"count": count, "examples": self.examples[kind][reason]}
+                    for reason, count in self.reasons.get(kind, {}).items()
+                },
+            }
+            for kind in PLURALS
+            if kind in self.seen or kind in self.reasons
+        }
+        return {"unused_images": self.unused, "kinds": kinds}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """Read back what ``to_dict`` gave, so that a resumed run goes on counting."""
+        found = cls(unused=content["unused_images"])
+        for kind, counts in content["kinds"].items():
+            found.see(kind, counts["seen"])
+            for reason, entry in counts["reasons"].items():
+                found._add(kind, reason, entry["count"], entry["examples"])
+        return found
+
+    def _add(self, kind: str, reason: str, count: int, examples: list[str]) -> None:
+        reasons = self.reasons.setdefault(kind, {})
+        reasons[reason] = reasons.get(reason, 0) + count
+        kept = self.examples.setdefault(kind, {}).setdefault(reason, [])
+        kept += examples[: EXAMPLES - len(kept)]
+
+    def _phrase(self, kind: str) -> str:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons[kind].items())
+        return f"{self.count(kind):,} of {self.seen.get(kind, 0):,} {PLURALS[kind]} ({reasons})"

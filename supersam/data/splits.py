@@ -1,0 +1,44 @@
+"""Which images belong to a split, by a folder for each split or by a hash of their names.
+
+Besides the splits on disk there are two derived ones, so that the search never sees what results are reported
+on: every tenth image of ``train``, by a hash of its name, is ``train-search``; the rest is ``train-fit``.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from supersam.errors import MissingError
+
+DERIVED_SPLITS = {"train-fit": False, "train-search": True}
+SPLIT_FOLDERS = ("train", "val", "test")
+
+
+def split_on_disk(split: str) -> str:
+    """Return the split whose files hold ``split``."""
+    return "train" if split in DERIVED_SPLITS else split
+
+
+def in_split(name: str, split: str) -> bool:
+    """Say whether an image of the split on disk, by the name of its file, belongs to ``split``."""
+    if split not in DERIVED_SPLITS:
+        return True
+    return (hashlib.sha256(name.encode()).digest()[0] % 10 == 0) == DERIVED_SPLITS[split]
+
+
+def split_folders(folder: Path, holds: Callable[[Path], bool]) -> list[Path]:
+    """Return the children that are named after a split and hold data, or the folder itself if it does."""
+    children = [folder / name for name in SPLIT_FOLDERS]
+    return [child for child in children if child.is_dir() and holds(child)] or [folder] * holds(folder)
+
+
+def split_folder(folder: Path, split: str, holds: Callable[[Path], bool]) -> Path:
+    """Return the folder of a split; a folder without a folder for each split is all ``train``.
+
+    Raises:
+        MissingError: if there is no such split.
+    """
+    found = {"train" if child == folder else child.name: child for child in split_folders(folder, holds)}
+    if split_on_disk(split) not in found:
+        raise MissingError(f"{folder} has no split {split!r} (there: {', '.join(found) or 'none'})")
+    return found[split_on_disk(split)]

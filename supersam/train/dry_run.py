@@ -1,0 +1,176 @@
+"""What a training would cost, before it begins: counts, memory, a few real steps, and a look at the data."""
+
+import math
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from supersam.data.loader import inspect
+from supersam.data.sources import describe
+from supersam.sam.model import Prompts, Sam
+from supersam.space.ops import EMBEDDING
+from supersam.space.parts import count
+from supersam.supernet.supernet import Supernet
+from supersam.train.config import TrainConfig
+from supersam.train.engine import workers
+from supersam.train.plan import StepPlan, plan_step
+from supersam.train.setup import build
+from supersam.train.state import Run
+from supersam.train.step import train_step
+
+LOOKED_AT = 64  # images of every source
+TRIED = 3  # steps of every phase, after one that is not timed
+DRAWN = 64  # steps of every phase whose subnets are counted
+PASSES = 3  # a backward pass takes twice the arithmetic of a forward pass
+
+
+@dataclass(frozen=True)
+class PhaseCost:
+    """What the steps of a phase cost one process."""
+
+    steps: int
+    gmacs_per_step: float  # mean; forward and backward, encoder and decoder
+    decoder_share: float  # of these
+    seconds_per_step: tuple[float, float, float]  # least, median, most of the steps that were tried
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training would cost."""
+
+    parameters: int
+    state_bytes: int  # weights, gradients, moments and average, of one process
+    activation_bytes: int  # of the largest subnet at the largest resolution, without activation checkpointing
+    phases: list[PhaseCost]
+    data: list[str]
+    skipped: dict[str, Any]
+    skipped_summary: str
+
+    @property
+    def hours(self) -> tuple[float, float, float]:
+        """Return how long it would take: least, median, most."""
+        low, middle, high = (
+            sum(phase.steps * phase.seconds_per_step[number] for phase in self.phases) / 3600 for number in range(3)
+        )
+        return low, middle, high
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON can hold it."""
+        return {**asdict(self), "hours": self.hours}
+
+
+def dry_run(config: TrainConfig) -> Plan:
+    """Build a run, take a few steps of every phase and keep nothing.
+
+    Raises:
+        DataError: if too much of the data is damaged.
+    """
+    with workers(config.engine) as group:
+        run, objective = build(config, group)
+        skipped = inspect(run.feed.sources, LOOKED_AT)
+        skipped.check(config.max_skipped_share)
+        phases, begins = [], 0
+        for phase in config.phases:
+            ends = math.ceil(phase.until * config.steps)
+            phases.append(_cost(run, objective, begins, ends))
+            begins = ends
+        parameters = sum(parameter.numel() for parameter in objective.parameters())
+        copies = 4 + (run.average is not None)  # weights, gradients, two moments, average
+        shared = group.world if config.engine.strategy == "fsdp" else 1
+        return Plan(
+            parameters,
+            4 * copies * parameters // shared,
+            _activation_bytes(run),
+            phases,
+            [describe(source) for source in run.feed.sources],
+            skipped.to_dict(),
+            skipped.summary(),
+        )
+
+
+def _cost(run: Run, objective: torch.nn.Module, begins: int, ends: int) -> PhaseCost:
+    if begins == ends:
+        return PhaseCost(0, 0.0, 0.0, (0.0, 0.0, 0.0))
+    drawn = [begins + (ends - begins) * number // DRAWN for number in range(DRAWN)]
+    plans = [_plan_at(run, step) for step in drawn]
+    encoder = [_encoder_gmacs(plan) for plan in plans]
+    decoder = [_decoder_gmacs(run, plan) for plan in plans]
+    times = []
+    for step in drawn[:: DRAWN // (TRIED + 1)][: TRIED + 1]:
+        run.step = step
+        feed = run.feed.batches(step)
+        ahead = next(feed) if run.config.engine.loader_workers else None  # workers prepare them beside the training
+        started = time.perf_counter()
+        train_step(run, objective, ahead or next(feed))
+        times.append(time.perf_counter() - started)
+    timed = times[1:]
+    total = sum(encoder) + sum(decoder)
+    batches = run.config.engine.accumulate
+    return PhaseCost(
+        ends - begins,
+        PASSES * batches * total / DRAWN,
+        sum(decoder) / total,
+        (min(timed), statistics.median(timed), max(timed)),
+    )
+
+
+def _plan_at(run: Run, step: int) -> StepPlan:
+    return plan_step(run.config, run.space, run.trained_space, run.losses_of_subnets, step)
+
+
+def _encoder_gmacs(plan: StepPlan) -> float:
+    return plan.images * sum(count(architecture).gmacs for architecture in plan.subnets)
+
+
+def _decoder_gmacs(run: Run, plan: StepPlan) -> float:
+    prompts = run.config.points_per_image + run.config.boxes_per_image
+    rounds = 1 + plan.settings.correction_rounds
+    return plan.images * len(plan.subnets) * rounds * prompts * decoder_gmacs(plan.resolution)
+
+
+@cache
+def decoder_gmacs(resolution: int) -> float:
+    """Return the multiplications of decoding one prompt, in 1e9, counted by torch on the meta device."""
+    with torch.device("meta"):
+        model = Sam(torch.nn.Identity())
+        side = resolution // 16
+        embedding, points = torch.empty(1, EMBEDDING, side, side), torch.empty(1, 1, 1, 2)
+        with FlopCounterMode(display=False) as counter:
+            model.decode(embedding, Prompts(boxes=points.repeat(1, 1, 1, 2).squeeze(2)))
+    return counter.get_total_flops() / 2 / 1e9
+
+
+def _activation_bytes(run: Run) -> int:
+    """Return what the graph of the largest subnet at the largest resolution keeps, by running it once.
+
+    Without activation checkpointing, whose savings the hooks of autograd do not see.
+    """
+    plans = [_plan_at(run, step) for step in range(0, run.config.steps, max(1, run.config.steps // 32))]
+    plan = max(plans, key=lambda plan: plan.resolution)
+    largest = run.trained_space.decode(
+        {**run.trained_space.encode(run.trained_space.largest()), "resolution": plan.resolution}
+    )
+    batch = next(run.feed.samples(plan.resolution, plan.images)).to(run.group.device)
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    supernet = cast(Supernet, run.model.image_encoder)
+    recomputes, supernet.recomputes = supernet.recomputes, False
+    own = {parameter.untyped_storage().data_ptr() for parameter in run.objective.parameters()}
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        outcome = run.objective(batch, largest, plan.settings)
+    supernet.recomputes = recomputes
+    total = sum(size for pointer, size in kept.items() if pointer not in own)
+    del outcome
+    return total

@@ -1,0 +1,117 @@
+"""Several processes on one training: torchrun starts them, torch's DDP or FSDP2 keeps them together.
+
+A step runs several backward passes over different parts of the weights; only the last one talks to the other
+processes. Every process draws the same subnets, so all of them touch the same weights (docs/decisions/0005).
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from supersam.errors import ConfigError
+from supersam.train.config import Engine
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Which process this is, of how many, and where it computes."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes and reports."""
+        return self.rank == 0
+
+
+@contextmanager
+def workers(engine: Engine) -> Iterator[Workers]:
+    """Join the other processes of a torchrun, if there are any, and leave them at the end."""
+    device = _device(engine)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Workers(0, 1, device)
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Workers(dist.get_rank(), world, device)
+    finally:
+        dist.destroy_process_group()
+
+
+def wrap(objective: nn.Module, engine: Engine, group: Workers) -> nn.Module:
+    """Make a module average its gradients over the processes."""
+    if group.world == 1:
+        return objective
+    if engine.strategy == "fsdp":
+        mesh = init_device_mesh(group.device.type, (group.world,))
+        fully_shard(objective, mesh=mesh)
+        return objective
+    # The weight of a depth-wise convolution has two equal layouts; DDP warns of the one that channels_last gives.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
+    return DistributedDataParallel(objective, find_unused_parameters=True)
+
+
+@contextmanager
+def synchronized(module: nn.Module, last: bool) -> Iterator[None]:
+    """Hold back the exchange of gradients until the last backward pass of a step."""
+    if isinstance(module, FSDPModule):
+        module.set_requires_gradient_sync(last)
+        yield
+    elif isinstance(module, DistributedDataParallel) and not last:
+        with module.no_sync():
+            yield
+    else:
+        yield
+
+
+def agreed(flag: bool, group: Workers) -> bool:
+    """Return whether any process raised the flag; all of them get the same answer."""
+    return mean(float(flag), group) > 0
+
+
+def mean(value: float, group: Workers) -> float:
+    """Return the mean over all processes."""
+    if group.world == 1:
+        return value
+    shared = torch.tensor(value, device=group.device, dtype=torch.float64)
+    dist.all_reduce(shared)
+    return shared.item() / group.world
+
+
+def gathered(value: Any, group: Workers) -> list[Any]:
+    """Return what every process has to say, in their order."""
+    if group.world == 1:
+        return [value]
+    values: list[Any] = [None] * group.world
+    dist.all_gather_object(values, value)
+    return values
+
+
+def wait(group: Workers) -> None:
+    """Wait until every process is here."""
+    if group.world > 1:
+        dist.barrier()
+
+
+def _device(engine: Engine) -> torch.device:
+    available = torch.cuda.is_available()
+    if engine.device == "cuda" and not available:
+        raise ConfigError("engine.device is cuda and torch finds no GPU here; say cpu or auto")
+    if engine.device == "cpu" or not available:
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device

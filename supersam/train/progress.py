@@ -1,0 +1,114 @@
+"""What a run tells while it goes: a bar with ETA on a terminal, lines elsewhere, rows of a CSV file, TensorBoard."""
+
+import csv
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from supersam._paths import write_atomically
+from supersam.errors import EnvironmentProblem
+from supersam.train.state import Run
+
+LOG_FILE = "log.csv"
+LOG_EVERY = 10
+COLUMNS = ("step", "seconds", "images", "images_per_s", "resolution", "learning_rate", "gradient_norm")
+LOSSES = ("loss", "largest", "smallest", "random")
+
+
+@contextmanager
+def progress(run: Run) -> Iterator["Reporter"]:
+    """Report on stderr and in the run's folder; only the first process does."""
+    columns = (
+        TextColumn("step"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TextColumn("{task.fields[losses]}  {task.fields[rate]} images/s"),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, speed_estimate_period=600, disable=not (run.group.first and console.is_terminal)
+    ) as bar:
+        reporter = Reporter(run, bar)
+        try:
+            yield reporter
+        finally:
+            reporter.close()
+
+
+class Reporter:
+    """Counts images and reports the losses of a step."""
+
+    def __init__(self, run: Run, bar: Progress) -> None:
+        self._run, self._bar = run, bar
+        self._task = bar.add_task("train", total=run.config.steps, completed=run.step, losses="", rate="-")
+        self._terminal = not bar.disable
+        self._started, self._seen, self._first = time.monotonic(), 0, run.step
+        self._board = _tensorboard(run) if run.config.tensorboard and run.group.first else None
+
+    def __call__(self, images: int) -> None:
+        """Report the step that has just ended."""
+        run = self._run
+        self._seen += images
+        rate = self._seen / (time.monotonic() - self._started)
+        losses = "  ".join(f"{name} {run.losses[name]:.3f}" for name in LOSSES if name in run.losses)
+        self._bar.update(self._task, completed=run.step, losses=losses, rate=f"{rate:.1f}")
+        if not run.group.first:
+            return
+        if self._board is not None:
+            for name, value in run.losses.items():
+                self._board.add_scalar(name, value, run.step)
+        if run.step % LOG_EVERY == 0:
+            _append(run, rate)
+            if not self._terminal:
+                left = (time.monotonic() - self._started) / (run.step - self._first) * (run.config.steps - run.step)
+                print(
+                    f"step {run.step}/{run.config.steps}  {losses}  {rate:.1f} images/s  eta {left / 60:.0f} min",
+                    file=sys.stderr,
+                    flush=True,
+                )
+
+    def close(self) -> None:
+        """Finish the log of TensorBoard."""
+        if self._board is not None:
+            self._board.close()
+
+
+def _tensorboard(run: Run) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as problem:
+        raise EnvironmentProblem(
+            "tensorboard: true needs the package tensorboard; install it (pip install 'supersam[train]') or set it to "
+            f"false, {LOG_FILE} is written anyway"
+        ) from problem
+    return SummaryWriter(str(run.config.out / "tensorboard"), purge_step=run.step + 1)
+
+
+def _append(run: Run, rate: float) -> None:
+    file = run.config.out / LOG_FILE
+    row = {"step": run.step, "seconds": round(run.seconds, 1), "images": run.images, "images_per_s": round(rate, 2)}
+    row |= {name: float(f"{value:.6g}") for name, value in run.losses.items()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        write_atomically(file, (",".join([*COLUMNS, *LOSSES]) + "\n").encode())
+    with file.open("a", newline="") as log:
+        csv.DictWriter(log, [*COLUMNS, *LOSSES], extrasaction="ignore", lineterminator="\n").writerow(row)
+
+
+def forget_after(folder: Path, step: int) -> None:
+    """Drop rows past a step from the log, because those steps will run again, and one that was cut off."""
+    file = folder / LOG_FILE
+    if file.exists():
+        header, *rows = file.read_text().splitlines()
+        whole = (row for row in rows if row.count(",") == header.count(","))
+        kept = [row for row in whole if int(row.partition(",")[0]) <= step]
+        write_atomically(file, ("\n".join([header, *kept]) + "\n").encode())

@@ -1,0 +1,29 @@
+"""The figure of a run's log."""
+
+import pytest
+from PIL import Image
+
+from supersam.errors import MissingError
+from supersam.train.curves import draw
+
+HEADER = "step,seconds,images,images_per_s,resolution,learning_rate,gradient_norm,loss,largest,smallest,random\n"
+
+
+def test_uniform_steps_and_sandwiches_share_a_figure(tmp_path):
+    uniform = "".join(f"{step},1,2,3.0,64,0.001,1.0,{2 - step / 100},,,\n" for step in range(10, 50, 10))
+    sandwich = "".join(f"{step},1,2,3.0,64,0.001,1.0,1.5,1.4,1.6,1.5\n" for step in range(50, 90, 10))
+    (tmp_path / "log.csv").write_text(HEADER + uniform + sandwich)
+
+    with Image.open(draw(tmp_path)) as figure:
+        assert figure.size[0] > 600
+        colours = {colour for _, colour in figure.convert("RGB").getcolors(1_000_000)}
+    assert {(0, 114, 178), (213, 94, 0)} <= colours  # the lines of the largest and of the smallest
+
+
+@pytest.mark.parametrize("content", [None, HEADER])
+def test_without_a_log_there_is_one_line(tmp_path, content):
+    if content is not None:
+        (tmp_path / "log.csv").write_text(content)
+
+    with pytest.raises(MissingError, match=r"log\.csv"):
+        draw(tmp_path)

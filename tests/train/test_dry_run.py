@@ -1,0 +1,142 @@
+"""What a dry run says: counts by hand, bytes that are kept, and whether the data can be read."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from supersam.errors import DataError
+from supersam.space.parts import count
+from supersam.train.config import TrainConfig
+from supersam.train.dry_run import decoder_gmacs, dry_run
+from supersam.train.loss_model import LossModel
+from supersam.train.plan import plan_step
+from supersam.train.state import STATE_FILE, WEIGHTS_FILE
+
+
+def attention(n_queries, n_keys, inner):
+    """MACs of an attention of 256 channels whose projections are ``inner`` wide."""
+    projections = 256 * inner * (n_queries + n_keys + n_keys) + inner * 256 * n_queries
+    return projections + 2 * n_queries * n_keys * inner
+
+
+def by_hand(side):
+    """MACs of SAM's mask decoder for one box: five output tokens and two corners."""
+    tokens, image = 7, side * side
+    layer = attention(tokens, tokens, 256) + attention(tokens, image, 128) + attention(image, tokens, 128)
+    layer += 2 * tokens * 256 * 2048
+    upscaling = image * 256 * 64 * 4 + 4 * image * 64 * 32 * 4
+    heads = 4 * (2 * 256 * 256 + 256 * 32) + 2 * 256 * 256 + 256 * 4
+    masks = 4 * 32 * 16 * image
+    return (2 * layer + attention(tokens, image, 128) + upscaling + heads + masks) / 1e9
+
+
+@pytest.mark.parametrize("resolution", [64, 256, 1024])
+def test_the_decoders_arithmetic_is_that_of_a_count_by_hand(resolution):
+    positions = 2 * 128 + (resolution // 16) ** 2 * 2 * 128  # Fourier features of the corners and of the grid
+
+    assert decoder_gmacs(resolution) == pytest.approx(by_hand(resolution // 16), abs=2 * positions / 1e9)
+
+
+def test_a_prompt_on_sams_own_grid_costs_1_81_gmacs():
+    assert decoder_gmacs(1024) == pytest.approx(1.81, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def config(space_file, shapes, tmp_path_factory):
+    return TrainConfig(
+        space=str(space_file),
+        data=shapes,
+        split="train",
+        out=tmp_path_factory.mktemp("dry") / "run",
+        images_per_step=2,
+        steps=10,
+        points_per_image=2,
+        boxes_per_image=1,
+        phases=[
+            {"until": 0.25, "subnets": "uniform", "resolution_weights": {64: 1.0}},
+            {"random_subnets": 0, "correction_rounds": 2, "resolution_weights": {64: 1.0}},
+        ],
+    )
+
+
+@pytest.fixture(scope="module")
+def plan(config):
+    return dry_run(config)
+
+
+def test_steps_and_arithmetic_are_those_of_the_phases(config, plan, build_run):
+    run = build_run(config)
+
+    assert [phase.steps for phase in plan.phases] == [3, 7]  # step 2 is before a quarter of ten
+    decoder = [2 * 3 * decoder_gmacs(64), 2 * 2 * 3 * 3 * decoder_gmacs(64)]  # images, subnets, rounds, prompts
+    for phase, begins, gmacs in zip(plan.phases, (0, 3), decoder, strict=True):
+        drawn = [begins + phase.steps * number // 64 for number in range(64)]
+        losses = LossModel(run.trained_space)
+        plans = [plan_step(config, run.space, run.trained_space, losses, step) for step in drawn]
+        encoder = 2 * sum(count(subnet).gmacs for one in plans for subnet in one.subnets) / 64
+        assert phase.gmacs_per_step == pytest.approx(3 * (encoder + gmacs))
+        assert phase.decoder_share == pytest.approx(gmacs / (encoder + gmacs))
+        assert 0 < phase.seconds_per_step[0] <= phase.seconds_per_step[1] <= phase.seconds_per_step[2]
+
+
+def test_hours_are_steps_times_seconds(plan):
+    for number, hours in enumerate(plan.hours):
+        assert hours == pytest.approx(sum(p.steps * p.seconds_per_step[number] for p in plan.phases) / 3600)
+
+
+def test_memory_is_that_of_the_weights_and_of_a_graph(config, plan, build_run):
+    parameters = sum(parameter.numel() for parameter in build_run(config).objective.parameters())
+
+    assert plan.parameters == parameters
+    assert plan.state_bytes == 16 * parameters  # weights, gradients and two moments
+    logits = 4 * 2 * 3 * 3 * 4 * 16 * 16  # float32, images, prompts, rounds, masks, pixels
+    assert 10 * logits < plan.activation_bytes < 1e9
+
+
+def test_an_average_costs_a_copy(config, plan):
+    content = {name: getattr(config, name) for name in TrainConfig.model_fields}
+
+    other = dry_run(TrainConfig.model_validate(content | {"steps": 2, "optimization": {"ema": 0.9}}))
+
+    assert other.state_bytes == 20 * plan.parameters
+
+
+def test_nothing_is_kept_and_everything_can_be_written_as_json(config, plan):
+    assert not (config.out / STATE_FILE).exists()
+    assert not (config.out / WEIGHTS_FILE).exists()
+    content = json.loads(json.dumps(plan.to_dict()))
+    assert [text.partition(",")[0] for text in content["data"]] == ["shapes: 12 images"]
+    assert content["skipped"]["kinds"]["image"]["seen"] == 12
+    assert len(content["hours"]) == 3
+
+
+def test_a_phase_that_is_too_short_for_a_step_costs_nothing(changed):
+    phases = [{"until": 0.5, "resolution_weights": {64: 1.0}}, {"until": 0.9}, {}]
+
+    found = dry_run(changed(steps=1, phases=phases))
+
+    assert [phase.steps for phase in found.phases] == [1, 0, 0]
+    assert found.hours[1] > 0
+
+
+def test_broken_data_is_refused(changed, shapes, tmp_path, tells):
+    data = tmp_path / "data"
+    shutil.copytree(shapes, data)
+    annotations = data / "annotations" / "instances_train.json"
+    content = json.loads(annotations.read_text())
+    content["annotations"] = [
+        {**one, "id": number, "segmentation": {**one["segmentation"], "counts": "~" * 9}}
+        for number, one in enumerate(content["annotations"] * 4)
+    ]
+    annotations.write_text(json.dumps(content))
+
+    with tells(DataError, "had to be skipped"):
+        dry_run(changed(data=data))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_dry_run_on_a_gpu(config):
+    content = {name: getattr(config, name) for name in TrainConfig.model_fields}
+    assert dry_run(TrainConfig.model_validate(content | {"engine": {"device": "cuda"}})).phases
