@@ -9,6 +9,7 @@ from torch import Tensor
 
 from supersam.checkpoints.files import load_checkpoint, save_checkpoint
 from supersam.checkpoints.supernets import TRAINING, load_weights
+from supersam.data.skipped import Skipped
 from supersam.data.sources import describe
 from supersam.errors import CheckpointError
 from supersam.sam.model import Sam
@@ -68,7 +69,10 @@ def save_state(run: Run) -> None:
     if run.average is not None:
         tensors |= run.average.tensors()
     tensors |= {f"{LOSS_MODEL}{name}": tensor for name, tensor in run.losses_of_subnets.tensors().items()}
-    record = record_of(run) | {"streams": gathered(run.feed.positions, run.group)}
+    record = record_of(run) | {
+        "streams": gathered(run.feed.positions, run.group),
+        "skipped": gathered(run.feed.skipped.to_dict(), run.group),
+    }
     if run.group.first:
         save_checkpoint(run.config.out / STATE_FILE, "training", record, tensors)
     wait(run.group)  # torchrun ends the first process soon after another one has ended
@@ -104,6 +108,8 @@ def restore(run: Run, path: Path) -> None:
         )
     if record["distillation"] != record_of(run)["distillation"]:
         raise CheckpointError(f"{path} was trained with another teacher (distillation.teacher or its cache)")
+    if record["data"] != record_of(run)["data"]:
+        raise CheckpointError(f"{path} was trained on other data ({'; '.join(record['data'])}); give the same")
     streams = _own_streams(run, record, path)
     own = run.model.state_dict()
     load_weights(run.model, {name: sharded_like(tensors[name], own[name]) for name in own if name in tensors}, path)
@@ -114,6 +120,8 @@ def restore(run: Run, path: Path) -> None:
     for name, tensor in _projections(run).items():
         tensor.copy_(sharded_like(tensors[f"{PROJECTIONS}{name}"], tensor))
     run.feed.positions, run.origin = streams, record["origin"]
+    if len(record["skipped"]) == run.group.world:
+        run.feed.skipped = Skipped.from_dict(record["skipped"][run.group.rank])
     run.step, run.seconds, run.images = record["step"], record["seconds"], record["images"]
 
 

@@ -355,3 +355,16 @@ def test_a_gradient_that_is_not_finite_ends_the_run_before_it_touches_weights_or
         train(config.model_copy(update={"steps": 3}), resume=True)
 
     assert (config.out / STATE_FILE).read_bytes() == before
+
+
+def test_resuming_on_other_data_is_refused_and_counts_go_on(tiny_config, tmp_path):
+    config = tiny_config.model_copy(update={"steps": 1})
+    train(config)
+    seen = json.loads((config.out / "skipped.json").read_text())["kinds"]["image"]["seen"]
+
+    with pytest.raises(CheckpointError, match="other data"):
+        other = write_pack(tmp_path / "other", 12)
+        train(config.model_copy(update={"data": other, "steps": 2}), resume=True)
+
+    train(config.model_copy(update={"steps": 2}), resume=True)
+    assert json.loads((config.out / "skipped.json").read_text())["kinds"]["image"]["seen"] > seen
