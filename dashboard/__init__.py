@@ -5,5 +5,6 @@ It is ``dashboard`` in a checkout and ``supersam.dashboard`` in a wheel, so its 
 
 from .app import create_app
 from .server import serve
+from .static import build
 
-__all__ = ["create_app", "serve"]
+__all__ = ["build", "create_app", "serve"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dash import Dash
 
-from . import frame
+from . import downloads, exports, frame
 from .current import bind
 from .data import Data
 from .guard import protect
@@ -25,11 +25,16 @@ def create_app(runs: Path, tables: Path | None = None, archive: Path | None = No
         title="SuperSAM",
         update_title="",  # else the title flickers at every look for new results
         serve_locally=True,
+        suppress_callback_exceptions=True,  # a page without a run or an archive has none of its usual elements
         include_pages_meta=False,  # names the address for link previews, which a local page has not
         assets_ignore=rf"^{frame.EARLY}$",  # in the head already
     )
-    bind(app.server, Data(runs, tables, archive))
+    data = Data(runs, tables, archive)
+    bind(app.server, data)
     protect(app, host)
+    app.server.config["MAX_CONTENT_LENGTH"] = 16_000_000  # bytes; the largest upload is half of that
+    downloads.offer(app.server, data.downloads)
+    exports.offer(app.server, data)
     app.index_string = frame.index(app)
     app.layout = frame.layout
     frame.register(app)

@@ -58,7 +58,9 @@ def table(
     named = html.Caption(caption, className="hidden" if hide_caption else None)
     numbers = frozenset(numeric)
     header = [html.Th(cell, scope="col", className="number" if cell in numbers else None) for cell in head]
-    return html.Div(html.Table([named, html.Thead(html.Tr(header)), html.Tbody(rows)]), className="scroll")
+    shown = html.Table([named, html.Thead(html.Tr(header)), html.Tbody(rows)])
+    # Focusable, so that the keyboard can scroll it too.
+    return html.Div(shown, className="scroll", tabIndex=0, role="group", **aria(label=caption))
 
 
 def command(text: str) -> list[Child]:

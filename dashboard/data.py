@@ -5,14 +5,22 @@ import shlex
 from pathlib import Path
 
 from supersam._paths import starter_dir
+from supersam.errors import SuperSAMError
 from supersam.latency import shipped_tables
-from supersam.results import Candidate, pareto_front
+from supersam.results import Candidate, Run, load_archive, pareto_front
 from supersam.results.archive import ARCHIVE_FILE
+from supersam.results.ridge import RidgeAccuracy
+from supersam.space import SearchSpace, load_space, shipped_spaces
+from supersam.zoo import Zoo, load_zoo
 
 from . import sources
+from .columns import Column, columns
+from .coverage import Coverage, coverage
 from .devices import Device, read_device, recorded_device
+from .downloads import Downloads
 from .file_cache import FileCache, stamp
-from .sources import Contents, Source
+from .sources import Contents, Found, Source
+from .switch import Switch, switch
 
 
 class Data:
@@ -21,9 +29,15 @@ class Data:
     def __init__(self, runs: Path, tables: Path | None = None, archive: Path | None = None) -> None:
         """Read runs from a folder, tables and the archive from where they are shipped unless told otherwise."""
         self.runs = runs
+        self.downloads = Downloads(runs)
         self._tables = tables
         self._archive = archive or starter_dir() / ARCHIVE_FILE
         self._cache = FileCache()
+
+    @property
+    def zoo(self) -> Zoo:
+        """The published systems."""
+        return load_zoo()
 
     @property
     def first_run(self) -> str:
@@ -50,6 +64,43 @@ class Data:
         stamped = stamp([path])
         return self._cache.get(("table", name), stamped, lambda: read_device(name, path, stamped))
 
+    def spaces(self) -> list[SearchSpace]:
+        """Return the shipped search spaces."""
+        return [load_space(name) for name in shipped_spaces()]
+
+    @property
+    def starter(self) -> SearchSpace:
+        """The space of the archive."""
+        return self._cache.get("starter", (), lambda: load_space("starter"))
+
+    def predictor(self) -> RidgeAccuracy:
+        """Return what predicts accuracies from the archive.
+
+        Raises:
+            SuperSAMError: if there is no archive or it has too little.
+        """
+        stamped = stamp([self._archive])
+        return self._cache.get("predictor", stamped, lambda: RidgeAccuracy(load_archive(self._archive), self.starter))
+
+    def evaluated(self) -> list[tuple[str, Found]]:
+        """Return every measured subnet of the archive and of the runs that can be read, with its source."""
+        found: list[tuple[str, Found]] = []
+        for source in self.sources():
+            try:
+                found += [(source.key, one) for one in self.contents(source).found if one.accuracy.source == "measured"]
+            except SuperSAMError:  # said where the run is shown
+                continue
+        return found
+
+    def coverage(self, device: Device) -> list[Coverage]:
+        """Return how much of each shipped search space a device's table knows."""
+        table = device.table
+        if table is None:
+            return []
+        return self._cache.get(
+            ("coverage", device.key), device.stamp, lambda: [coverage(table, space) for space in self.spaces()]
+        )
+
     def devices(self, source: Source) -> dict[str, tuple[Device, str]]:
         """Return the devices of a source by key, each with the reason why it cannot be used, if any.
 
@@ -64,22 +115,47 @@ class Data:
         return devices
 
     def _why_not(self, source: Source, device: Device) -> str:
-        found = self.contents(source).found
         key, stamped = ("why not", source.key, device.key), (source.stamp, device.stamp)
-        return self._cache.get(key, stamped, lambda: device.why_not(one.architecture for one in found))
+        return self._cache.get(key, stamped, lambda: device.why_not(self.contents(source).sums))
 
     def candidates(self, source: Source, device: Device) -> list[Candidate]:
         """Return every candidate of a source with its latency on a device."""
         key, stamped = ("candidates", source.key, device.key), (source.stamp, device.stamp)
-        return self._cache.get(key, stamped, lambda: device.candidates(self.contents(source).found))
+        return self._cache.get(key, stamped, lambda: device.candidates(self.contents(source)))
+
+    def run_candidates(self, source: Source) -> list[Candidate]:
+        """Return the candidates of a run in the order in which they were found, with the latencies it recorded."""
+
+        def make() -> list[Candidate]:
+            found = self.contents(source).found
+            return [Candidate(one.architecture, one.accuracy, one.recorded) for one in found if one.recorded]
+
+        return self._cache.get(("run", source.key), source.stamp, make)
+
+    def run_columns(self, source: Source) -> dict[str, Column]:
+        """Return the same as columns of numbers."""
+        return self._cache.get(("columns", source.key), source.stamp, lambda: columns(self.run_candidates(source)))
 
     def front(self, source: Source, device: Device) -> list[Candidate]:
         """Return the Pareto front of a source on a device."""
         key, stamped = ("front", source.key, device.key), (source.stamp, device.stamp)
         return self._cache.get(key, stamped, lambda: pareto_front(self.candidates(source, device)))
 
+    def switch(self, source: Source, before: Device, after: Device) -> Switch:
+        """Return what another device changes for all candidates of a source."""
+        key = ("switch", source.key, before.key, after.key)
+        sides = [(one.name, self.candidates(source, one), self.front(source, one)) for one in (before, after)]
+        return self._cache.get(key, (source.stamp, before.stamp, after.stamp), lambda: switch(*sides))
+
     def revision(self) -> str:
         """Return a short text that changes when anything on disk does."""
         paths = list(shipped_tables(self._tables).values())
-        content = [(source.key, source.stamp) for source in self.sources()], stamp(paths), [p.name for p in paths]
+        runs = [(source.key, source.stamp, stamp(_news(source))) for source in self.sources()]
+        content = runs, stamp(paths), [path.name for path in paths]
         return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
+
+
+def _news(source: Source) -> list[Path]:
+    """Return the files of a run that change without a new candidate: its trials and its result."""
+    run = Run(source.file)
+    return [] if source.is_archive else [run.study_file, run.study_file.with_name("study.db-wal"), run.result_file]

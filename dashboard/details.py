@@ -1,16 +1,20 @@
 """The panel about one subnet: what it is, how accurate, how fast on every device, and where its time goes."""
 
+from collections.abc import Sequence
+
 from dash import html
 
 from supersam.results import Candidate
 
 from . import components, wording
 from .anatomy import Section, sections
+from .comparing import toggle
 from .devices import Device
+from .part_sums import PartSums
 from .view import View
 
 
-def heading(view: View, candidate: Candidate) -> html.Section:
+def heading(view: View, candidate: Candidate, can_compare: bool = True) -> html.Section:
     """Return which subnet this is and how it stands to the budget."""
     place = "on the front" if candidate.digest in view.front_digests else "dominated"
     badges = [place]
@@ -18,10 +22,11 @@ def heading(view: View, candidate: Candidate) -> html.Section:
         badges.insert(0, "best")
     if not view.fits(candidate):
         badges.append(f"over budget ({wording.bound(candidate, view.risk)})")
+    compare = [toggle(candidate.digest, is_in=False)] if can_compare else []
     return html.Section(
         [
             html.H2(["Subnet ", html.Code(candidate.digest)]),
-            html.P([html.Span(badge, className="badge") for badge in badges]),
+            html.P([*(html.Span(badge, className="badge") for badge in badges), *compare]),
             html.P(f"{wording.cost(candidate)}, input {candidate.architecture.resolution}px", className="muted"),
         ]
     )
@@ -68,11 +73,15 @@ def _cell(value: float | None) -> html.Td:
 
 def _structure(view: View, candidate: Candidate) -> html.Section:
     found = sections(candidate.architecture, view.device)
-    widest = max((section.width for section in found), default=0) or 1
-    rows = [html.Li(_section(section, widest), className="stage") for section in found]
     note = [] if view.device.table else [html.P("No shares: the table of this device is not here.", className="muted")]
     heading = html.H3(f"Stages, and their share of the latency on {view.device.name}")
-    return html.Section([heading, html.Ol(rows, className="stages"), *note])
+    return html.Section([heading, stages(found), *note])
+
+
+def stages(found: Sequence[Section]) -> html.Ol:
+    """Return the picture of a subnet: a line for each stage with its blocks, shape and share of the latency."""
+    widest = max((section.width for section in found), default=0) or 1
+    return html.Ol([html.Li(_section(section, widest), className="stage") for section in found], className="stages")
 
 
 def _section(section: Section, widest: int) -> list[html.Div | html.Span]:
@@ -105,7 +114,7 @@ def _devices(view: View, candidate: Candidate) -> html.Section:
 
 def _device(view: View, candidate: Candidate, device: Device) -> html.Tr:
     name = html.Th(device.name, scope="row")
-    reason = device.why_not([candidate.architecture])
+    reason = device.why_not(PartSums([candidate.architecture]))
     if reason:
         return html.Tr([name, html.Td(components.short(reason), colSpan=3, className="muted", title=reason)])
     latency = view.latency_on(device, candidate)

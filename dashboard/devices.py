@@ -7,10 +7,11 @@ from pathlib import Path
 from supersam.errors import SuperSAMError
 from supersam.latency import Latency, LatencyTable, read_table
 from supersam.results import Candidate
-from supersam.space import AnyArchitecture, Part
+from supersam.space import Part
 
 from .file_cache import Stamp
-from .sources import Found, one_line
+from .part_sums import PartSums
+from .sources import Contents, Found, one_line
 
 RECORDED = "recorded"
 
@@ -37,11 +38,11 @@ class Device:
     def estimates(self) -> bool:
         return self.table is not None and self.table.estimator is not None
 
-    def why_not(self, architectures: Iterable[AnyArchitecture]) -> str:
-        """Return why this device has no latency for some of the architectures, or an empty string."""
+    def why_not(self, sums: PartSums) -> str:
+        """Return why this device has no latency for some of the encoders, or an empty string."""
         if self.problem or self.table is None:
             return self.problem
-        missing = self.table.missing(architectures)
+        missing = sums.missing(self.table)
         if not missing:
             return ""
         return f"lacks {len(missing)} parts of these subnets, such as {missing[0].key}"
@@ -53,23 +54,20 @@ class Device:
         assert found.recorded is not None
         return found.recorded
 
-    def candidates(self, found: Iterable[Found]) -> list[Candidate]:
-        return [Candidate(one.architecture, one.accuracy, self.latency(one)) for one in found]
+    def candidates(self, contents: Contents) -> list[Candidate]:
+        """Return every candidate with its latency here."""
+        if self.table is None:
+            return [Candidate(one.architecture, one.accuracy, self.latency(one)) for one in contents.found]
+        latencies = contents.sums.latencies(self.table)
+        return [
+            Candidate(one.architecture, one.accuracy, latency)
+            for one, latency in zip(contents.found, latencies, strict=True)
+        ]
 
     def parts_ms(self, parts: Iterable[Part]) -> float | None:
         """Return what some parts take together within a whole network, if the device has a table."""
         table = self.table
-        if table is None:
-            return None
-        return table.composition.factor * sum(_part_ms(table, part) for part in parts)
-
-
-def _part_ms(table: LatencyTable, part: Part) -> float:
-    entry = table.entries.get(part.key)
-    if entry is None:
-        assert table.estimator is not None
-        entry = table.estimator.estimate(part)
-    return entry.ms
+        return None if table is None else sum(table.of_part(part).ms for part in parts)
 
 
 def read_device(name: str, path: Path, stamped: Stamp) -> Device:

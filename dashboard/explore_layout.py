@@ -7,6 +7,7 @@ from dash import dcc, html
 from . import figures, ids
 from .components import aria
 from .figure_layout import blank
+from .filters import KEYS as FILTERS
 from .query import CHOSEN, NO_BUDGET
 
 TICK_MS = 2000  # how often the page asks whether a file changed
@@ -20,14 +21,15 @@ def page(chosen: Mapping[str, str], revision: str) -> html.Div:
             dcc.Store(id=ids.STATE, data=state),
             dcc.Store(id=ids.SUBNET, data=chosen.get("subnet")),
             dcc.Store(id=ids.REVISION, data=revision),
-            *(dcc.Store(id=store) for store in (ids.SHOWN, ids.SELECTED, ids.BASE, ids.URL_WRITER)),
+            *(dcc.Store(id=store) for store in (ids.SHOWN, ids.SELECTED, ids.BASE, ids.URL_WRITER, ids.SVG_WRITER)),
             dcc.Interval(id=ids.TICK, interval=TICK_MS),
             html.H1("Explore"),
             _controls(state.get("budget", "")),
+            _filters(state),
             html.Div(id=ids.NOTICES, role="status"),
             html.Div(id=ids.SUMMARY),
             html.Div(id=ids.EMPTY),
-            html.Div([_chart(), _details(), _table()], id=ids.RESULTS, className="results", hidden=True),
+            html.Div([_chart(), _details(), _below()], id=ids.RESULTS, className="results", hidden=True),
         ],
         className="explore",
     )
@@ -43,6 +45,24 @@ def _controls(budget: str) -> html.Div:
         id=ids.CONTROLS,
         className="controls",
     )
+
+
+def _filters(state: Mapping[str, str]) -> html.Details:
+    """Return the filters, open if the link has some; their buttons are filled in, as they depend on the source."""
+    fields = [
+        _limit(ids.PARAMS, "At most M parameters", state.get("params", "")),
+        _limit(ids.MACS, "At most GMACs", state.get("macs", "")),
+    ]
+    summary = html.Summary(["Filters and published models ", html.Span(id=ids.FILTERED, className="muted")])
+    content = html.Div(
+        [html.Div(id=ids.FILTERS, className="pair"), html.Div(fields, className="pair")], className="controls"
+    )
+    return html.Details([summary, content], open=any(key in state for key in (*FILTERS, "zoo")), className="filters")
+
+
+def _limit(name: str, text: str, value: str) -> html.Div:
+    field = dcc.Input(id=name, type="text", value=value, placeholder="any", size="6", autoComplete="off")
+    return html.Div([html.Label(text, htmlFor=name, className="label"), field], className="control")
 
 
 def _budget(text: str) -> html.Div:
@@ -88,5 +108,15 @@ def _details() -> html.Section:
     return html.Section([html.Div(id=ids.HEADING), command, html.Div(id=ids.DETAILS)], className="panel area-details")
 
 
-def _table() -> html.Section:
-    return html.Section(id=ids.TABLE, className="panel area-table")
+def _below() -> html.Div:
+    svg = html.Button("SVG", id=ids.SVG, type="button", title="Save the figure")
+    exports = html.Div([html.Span("Save ", className="muted"), html.Span(id=ids.EXPORTS), svg], className="exports")
+    return html.Div(
+        [
+            html.Section(id=ids.SWITCH, className="panel optional"),
+            html.Section(id=ids.COMPARE, className="panel optional"),
+            html.Section([exports, html.Div(id=ids.TABLE)], className="panel front-table"),
+            html.Section(id=ids.PUBLISHED, className="panel optional"),
+        ],
+        className="area-table",
+    )

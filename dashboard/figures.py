@@ -1,5 +1,6 @@
 """Draw figures from information: pure functions, no files and no components."""
 
+from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
@@ -8,9 +9,11 @@ from supersam.results import Candidate
 
 from .figure_layout import front_layout, on_log_axis, place_on_axis
 from .front import Front, Group, facts
+from .published import conditions
 from .theme import Palette
 
 HOVER = "<br>".join(["<b>%{customdata[0]}</b>", *(f"%{{customdata[{n}]}}" for n in range(1, 5))]) + "<extra></extra>"
+DOMINATED_HOVER = "<b>%{customdata[0]}</b><br>accuracy %{y:.3f}<br>latency %{x:.3g}ms<extra></extra>"
 
 # plotly.js 4 has a button that sends the chart to a server, on by default: every figure needs this.
 CONFIG: Any = {
@@ -29,6 +32,7 @@ def draw_front(front: Front, palette: Palette) -> go.Figure:
         _dominated(front, palette),
         _line(front, palette),
         *_groups(front, palette),
+        *_published(front, palette),
         _ring(front.best, palette.best, 19, 3),
         _ring(None, palette.ink, 26, 1.5),
     ]
@@ -53,8 +57,16 @@ def _points(points: list[Candidate]) -> dict[str, Any]:
 def _dominated(front: Front, palette: Palette) -> go.Scatter:
     marker = {"size": 5, "color": palette.dominated, "opacity": 0.55}
     name = f"dominated ({front.n_dominated})"
+    # Only the digest goes with a dominated point: they are many, and the details say the rest.
     return go.Scatter(
-        **_points(front.dominated), mode="markers", marker=marker, name=name, showlegend=front.n_dominated > 0
+        x=[round(point.latency.ms, 4) for point in front.dominated],
+        y=[round(point.accuracy.value, 5) for point in front.dominated],
+        customdata=[[point.digest] for point in front.dominated],
+        hovertemplate=DOMINATED_HOVER,
+        mode="markers",
+        marker=marker,
+        name=name,
+        showlegend=front.n_dominated > 0,
     )
 
 
@@ -102,6 +114,30 @@ def _group(group: Group, palette: Palette, in_legend: bool) -> go.Scatter:
         showlegend=in_legend,
         opacity=1 if group.fits else 0.4,
     )
+
+
+def _published(front: Front, palette: Palette) -> list[go.Scatter]:
+    """Draw published models at the foot of the figure: their accuracy is of other protocols and has no place here."""
+    low, high = front.x_range
+    shown = [one for one in front.published if low <= (one.time.ms or 0) <= high]
+    if not shown:
+        return []
+    foot = front.y_range[0] + 0.03 * (front.y_range[1] - front.y_range[0])
+    texts = [f"{one.card.title}, {one.time.time} {one.kind.value}, {conditions(one.time)}" for one in shown]
+    return [
+        go.Scatter(
+            x=[one.time.ms for one in shown],
+            y=[foot] * len(shown),
+            mode="markers+text",
+            text=[escape(one.card.title) for one in shown],
+            textposition="top center",
+            textfont={"color": palette.muted, "size": 11},
+            hovertext=[f"{escape(text)}<br>accuracy: other protocols, see Zoo" for text in texts],
+            hoverinfo="text",
+            marker={"symbol": "triangle-up-open", "size": 11, "color": palette.ink, "line": {"width": 1.5}},
+            name="published: latency only",
+        )
+    ]
 
 
 def _ring(point: Candidate | None, color: str, size: int, width: float) -> go.Scatter:

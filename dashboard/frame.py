@@ -1,7 +1,7 @@
 """The frame around every page: header, navigation and the switch between light and dark."""
 
 import dash
-from dash import ClientsideFunction, Dash, Input, Output, dcc, html
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, dcc, html
 
 from . import ids
 from .components import aria
@@ -33,7 +33,13 @@ def index(app: Dash) -> str:
 
 def layout() -> html.Div:
     """Return header and page; a new page shows up in the navigation by being registered."""
-    links = [dcc.Link(page["name"], href=page["relative_path"]) for page in dash.page_registry.values()]
+    links = [
+        html.Span(
+            dcc.Link(page["name"], href=page["relative_path"]), id=ids.nav(page["relative_path"]), className="nav"
+        )
+        for page in dash.page_registry.values()
+        if page["relative_path"]
+    ]
     toggle = html.Button("Dark", id=ids.THEME_TOGGLE, type="button", **aria(pressed="false"))
     return html.Div(
         [
@@ -52,4 +58,11 @@ def register(app: Dash) -> None:
         Output(ids.THEME, "data"),
         Output(ids.THEME_TOGGLE, "aria-pressed"),
         Input(ids.THEME_TOGGLE, "n_clicks"),
+    )
+    links = {"type": ids.NAV, "path": ALL}
+    app.clientside_callback(
+        ClientsideFunction("frame", "nav"),
+        Output(links, "className"),
+        Input(ids.LOCATION, "pathname"),
+        State(links, "id"),
     )

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
 from supersam.results import Candidate
 
 from . import wording
+from .published import Published
 from .query import write_budget
 from .view import View
 
@@ -56,6 +57,7 @@ class Front:
     budget_label: str
     x_range: tuple[float, float]  # milliseconds
     y_range: tuple[float, float]
+    published: list[Published] = field(default_factory=list)  # of these only the latency is known on our terms
 
     @property
     def x_ticks(self) -> list[float]:
@@ -78,6 +80,7 @@ def describe_front(view: View) -> Front:
         budget_label=f"budget {budget}",
         x_range=_x_range(view),
         y_range=_y_range(view.candidates),
+        published=[one for one in view.published if one.fits],
     )
 
 
@@ -108,6 +111,10 @@ def _x_range(view: View) -> tuple[float, float]:
     high = max(candidate.latency.ms for candidate in view.candidates)
     low = min(low, *(candidate.latency.lo for candidate in view.listed))
     high = max(high, *(candidate.latency.hi for candidate in view.listed))
+    for one in view.published:
+        ms = one.time.ms or low
+        if one.fits and low / REACH <= ms <= high * REACH:
+            low, high = min(low, ms), max(high, ms)
     if view.budget_ms is not None and low / REACH <= view.budget_ms <= high * REACH:
         low, high = min(low, view.budget_ms), max(high, view.budget_ms)
     pad = max((high / low) ** 0.05, 1.04)

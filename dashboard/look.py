@@ -1,14 +1,17 @@
 """From the choices in a URL to what is shown: unknown values are said in a notice and fall back to the default."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from supersam.errors import DamagedError, suggest
+from supersam.results import Candidate, pareto_front
 
 from .data import Data
 from .devices import Device
-from .query import NO_BUDGET, RISKS, read_budget, search, write_budget
-from .sources import Source
+from .filters import NONE, Filters, read_filters
+from .published import Published, published_on
+from .query import MOST_COMPARED, NO_BUDGET, OVERLAYS, RISKS, read_budget, search, write_budget
+from .sources import Contents, Source
 from .view import Nothing, View
 
 Devices = dict[str, tuple[Device, str]]
@@ -31,9 +34,21 @@ def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
     # A budget was asked for one device; what it means for another is for the reader to say.
     usual_ms = source.asked.budget_ms if device is usual_device else None
     budget_ms, problem = read_budget(chosen.get("budget"), usual_ms)
-    risk = _risk(chosen.get("risk"), notices)
-    shown = _Keys(source, device, budget_ms, risk)
+    risk = _one_of("risk", chosen.get("risk"), RISKS, notices)
+    overlay = _one_of("choice of published models", chosen.get("zoo"), OVERLAYS, notices)
+    filters = read_filters(chosen, contents.blocks, contents.resolutions, notices)
+    candidates, front = data.candidates(source, device), data.front(source, device)
+    compared = _compared(candidates, chosen.get("compare", ""), notices)
+    if filters.restricts:
+        kept = filters.passing([one.architecture for one in contents.found], contents.sums)
+        candidates = [one for one, passes in zip(candidates, kept, strict=True) if passes]
+        front = pareto_front(candidates)
+    before = _before(devices, device, chosen.get("against"))
+    shown = _Keys(source, device, budget_ms, risk, before, tuple(one.digest for one in compared), overlay, filters)
     usual = _Keys(usual_source, usual_device, usual_ms, next(iter(RISKS)))
+    query = search(shown.as_query(), usual.as_query())
+    if not candidates:
+        return _nothing_passes(source, listed, devices, contents, filters, notices, query)
     return View(
         sources=listed,
         devices=devices,
@@ -43,10 +58,16 @@ def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
         budget_problem=problem,
         risk=risk,
         found=contents.found,
-        candidates=data.candidates(source, device),
-        front=data.front(source, device),
-        query=search(shown.as_query(), usual.as_query()),
+        candidates=candidates,
+        front=front,
+        query=query,
         notices=notices,
+        filters=filters,
+        whole=contents,
+        overlay=overlay,
+        published=_published(data, device, overlay),
+        switch=data.switch(source, before, device) if before else None,
+        compared=compared,
     )
 
 
@@ -56,6 +77,10 @@ class _Keys:
     device: Device | None
     budget_ms: float | None
     risk: str
+    against: Device | None = None
+    compare: tuple[str, ...] = ()
+    overlay: str = next(iter(OVERLAYS))
+    filters: Filters = NONE
 
     def as_query(self) -> dict[str, str]:
         return {
@@ -63,7 +88,39 @@ class _Keys:
             "device": self.device.key if self.device else "",
             "budget": write_budget(self.budget_ms) or NO_BUDGET,
             "risk": self.risk,
+            "against": self.against.key if self.against else "",
+            "compare": ",".join(self.compare),
+            "zoo": self.overlay,
+            **self.filters.as_query(),
         }
+
+
+def _compared(candidates: Sequence[Candidate], asked: str, notices: list[str]) -> list[Candidate]:
+    """Return the subnets to compare, in the order in which they were chosen."""
+    digests = list(dict.fromkeys(word.strip() for word in asked.split(",") if word.strip()))
+    if not digests:
+        return []
+    wanted = set(digests)
+    known = {one.digest: one for one in candidates if one.digest in wanted}
+    unknown = [digest for digest in digests if digest not in known]
+    if unknown:
+        notices.append(f"There is no subnet {unknown[0]!r} to compare.")
+    if len(digests) > MOST_COMPARED:
+        notices.append(f"At most {MOST_COMPARED} subnets are compared; the first {MOST_COMPARED} are.")
+    return [known[digest] for digest in digests if digest in known][:MOST_COMPARED]
+
+
+def _before(devices: Devices, device: Device, asked: str | None) -> Device | None:
+    """Return the device that was left for this one; nothing is said where it is unknown, as no one types it."""
+    before, reason = devices.get(asked or "", (None, ""))
+    return None if before is None or reason or before.key == device.key else before
+
+
+def _published(data: Data, device: Device, overlay: str) -> list[Published]:
+    if device.table is None or overlay == "off":
+        return []
+    found = published_on(data.zoo, device.table)
+    return [one for one in found if overlay == "all" or one.card.licence.terms == overlay]
 
 
 def _source(
@@ -117,12 +174,25 @@ def _device(
     return usual, usual
 
 
-def _risk(asked: str | None, notices: list[str]) -> str:
-    usual = next(iter(RISKS))
-    if asked is None or asked in RISKS:
+def _one_of(what: str, asked: str | None, known: Mapping[str, str], notices: list[str]) -> str:
+    usual = next(iter(known))
+    if asked is None or asked in known:
         return asked or usual
-    notices.append(f"There is no risk {asked!r}; known: {', '.join(RISKS)}.")
+    notices.append(f"There is no {what} {asked!r}; known: {', '.join(known)}.")
     return usual
+
+
+def _nothing_passes(
+    source: Source,
+    listed: list[Source],
+    devices: Devices,
+    contents: Contents,
+    filters: Filters,
+    notices: list[str],
+    query: str,
+) -> Nothing:
+    text = f"None of the {len(contents.found)} candidates passes. Widen a filter, or clear them all."
+    return Nothing("The filters leave nothing", text, "", listed, notices, source, devices, contents, filters, query)
 
 
 def _no_source(data: Data, listed: list[Source], notices: list[str]) -> Nothing:

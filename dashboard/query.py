@@ -1,25 +1,34 @@
-"""What a page shows, as text in its URL: ``?source=&device=&budget=&risk=&subnet=``.
+"""What a page shows, as text in its URL: ``?source=&device=&budget=&risk=&subnet=``, filters and comparison.
 
 Defaults are left out, so a short link means "the newest run, as it was asked for".
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlencode
 
 from supersam.errors import UsageError
 from supersam.units import parse_latency_ms
 
-CHOSEN = ("source", "device", "budget", "risk")  # those that change the figure
+from .filters import KEYS as FILTERS
+
+CHOSEN = ("source", "device", "budget", "risk", *FILTERS, "zoo", "against", "compare")  # all but the subnet
 RISKS = {"upper": "upper bound", "median": "median"}
+OVERLAYS = {"all": "every licence", "permissive": "permissive only", "off": "none"}
 NO_BUDGET = "none"  # in the URL, where a run has a budget and the reader wants none
+MOST_COMPARED = 4
 LONGEST = 200  # characters of a value that are looked at
 
 
 def clean(raw: object) -> dict[str, str]:
-    """Return the known keys of what a URL or a browser sent, each as a short text."""
+    """Return the choices of Explore in what a URL or a browser sent, each as a short text."""
+    return texts(raw, (*CHOSEN, "subnet"))
+
+
+def texts(raw: object, keys: Iterable[str]) -> dict[str, str]:
+    """Return these keys of what a URL or a browser sent, each as a short text; what is none is left out."""
     if not isinstance(raw, Mapping):
         return {}
-    return {key: text for key in (*CHOSEN, "subnet") if (text := _text(raw.get(key)))}
+    return {key: text for key in keys if (text := _text(raw.get(key)))}
 
 
 def _text(value: object) -> str:
@@ -47,4 +56,4 @@ def write_budget(budget_ms: float | None) -> str:
 
 def search(chosen: Mapping[str, str], defaults: Mapping[str, str]) -> str:
     """Return the query of a URL without what is default."""
-    return urlencode({key: value for key, value in chosen.items() if value != defaults.get(key)}, safe="/")
+    return urlencode({key: value for key, value in chosen.items() if value != defaults.get(key, "")}, safe="/,")

@@ -4,6 +4,7 @@ import math
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from supersam.results import Accuracy, Run, list_runs, load_archive
 from supersam.space import BLOCK_TYPES, AnyArchitecture, Architecture, count
 
 from .file_cache import Stamp, stamp
+from .filters import blocks_of
+from .part_sums import PartSums
 
 ARCHIVE = "archive/starter"  # has a slash, so no run's folder has this name
 
@@ -61,6 +64,22 @@ class Contents:
 
     found: tuple[Found, ...]
     left_out: int = 0  # candidates whose accuracy is not a number
+
+    @cached_property
+    def sums(self) -> PartSums:
+        """The parts of every encoder, listed once."""
+        return PartSums([one.architecture for one in self.found])
+
+    @cached_property
+    def blocks(self) -> list[str]:
+        """The block types that occur, in the order of the list of types."""
+        occurring = frozenset[str]().union(*(blocks_of(one.architecture) for one in self.found))
+        return [block for block in BLOCK_TYPES if block in occurring]
+
+    @cached_property
+    def resolutions(self) -> list[int]:
+        """The input sizes that occur."""
+        return sorted({one.architecture.resolution for one in self.found})
 
 
 def list_sources(runs: Path, archive: Path) -> list[Source]:

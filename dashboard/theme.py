@@ -53,3 +53,7 @@ PALETTES = {
 def palette(name: object) -> Palette:
     """Return the palette of a theme, light for a name that is not one."""
     return PALETTES["dark" if name == "dark" else "light"]
+
+
+# Marks of the states of a run: a shape each, so that no colour has to be told apart.
+MARKS = {"running": "▶ ", "finished": "✓ ", "stalled": "⏸ ", "failed": "✗ "}

@@ -8,7 +8,11 @@ from supersam.latency import Latency
 from supersam.results import Candidate, best_within
 
 from .devices import Device
-from .sources import Found, Source
+from .filters import NONE, Filters
+from .part_sums import PartSums
+from .published import Published
+from .sources import Contents, Found, Source
+from .switch import Switch
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,12 @@ class View:
     front: list[Candidate]
     query: str  # of the URL, without the subnet
     notices: list[str]
+    filters: Filters = NONE
+    whole: Contents = field(default_factory=lambda: Contents(()))  # before the filters
+    overlay: str = "off"  # which published models stand beside ours
+    published: list[Published] = field(default_factory=list)  # those of the device, that fit and that do not
+    switch: Switch | None = None  # against the device that was left
+    compared: list[Candidate] = field(default_factory=list)
 
     def fits(self, candidate: Candidate) -> bool:
         """Return whether a candidate is within the budget; without one, everything is."""
@@ -57,7 +67,15 @@ class View:
 
     def latency_on(self, device: Device, candidate: Candidate) -> Latency:
         """Return the latency of a candidate on another device."""
+        if device.table is not None:
+            return device.table.predict(candidate.architecture)
         return device.latency(next(one for one in self.found if one.architecture == candidate.architecture))
+
+    def try_latency(self, device: Device, candidate: Candidate) -> Latency | None:
+        """Return the same, or None where the device says nothing about it."""
+        if device.why_not(PartSums([candidate.architecture])):
+            return None
+        return self.latency_on(device, candidate)
 
 
 @dataclass(frozen=True)
@@ -71,3 +89,6 @@ class Nothing:
     notices: list[str]
     source: Source | None = None
     devices: dict[str, tuple[Device, str]] = field(default_factory=dict)
+    whole: Contents = field(default_factory=lambda: Contents(()))
+    filters: Filters = NONE
+    query: str = ""  # of the URL

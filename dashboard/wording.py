@@ -94,5 +94,5 @@ def spoken(view: View, candidate: Candidate) -> str:
     )
 
 
-def plural(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+def plural(n: int, noun: str, several: str = "") -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {several or noun + 's'}"

@@ -7,6 +7,9 @@
   const skip = () => window.dash_clientside.no_update;
   const THEME_KEY = "supersam-theme";
   const BUDGET = "explore-budget";
+  const LIMITS = { "explore-params": "params", "explore-macs": "macs" };
+  const LISTS = ["block", "resolution", "compare"]; // keys that hold several choices
+  const MOST_COMPARED = 4;
   let front = []; // [digest, milliseconds] of the drawn front, from fast to slow
   let here = null; // milliseconds of the selected subnet
   let target = null; // what a key asked for until it arrives, so that keys can be faster than answers
@@ -23,7 +26,40 @@
     return triggers().filter((trigger) => trigger.prop === "n_clicks" && trigger.value);
   }
 
+  // One of a list of choices was clicked: it goes out if it was in, else in.
+  function toggled(shown, name, key) {
+    const list = ((shown && shown.pressed && shown.pressed[name]) || []).slice();
+    const place = list.indexOf(key);
+    if (place >= 0) list.splice(place, 1);
+    else list.push(key);
+    return (name === "compare" ? list.slice(0, MOST_COMPARED) : list).join(",");
+  }
+
+  function apply(next, click, shown) {
+    const { name, key } = JSON.parse(click.id);
+    if (LISTS.includes(name)) next[name] = toggled(shown, name, key);
+    else if (name === "uncompare") next.compare = toggled(shown, "compare", key);
+    else if (name === "clear") {
+      for (const gone of ["block", "resolution", "params", "macs"]) delete next[gone];
+    } else {
+      const before = shown && shown.pressed && shown.pressed.device;
+      if (name === "device" && before && before !== key) next.against = before;
+      next[name] = key;
+    }
+  }
+
   const frame = {
+    nav: function (path, ids) {
+      const here = (path || "/").replace(/\/$/, "") || "/";
+      return ids.map((id) => {
+        const current = (id.path.replace(/\/$/, "") || "/") === here;
+        const link = document.querySelector(`nav a[href="${id.path}"]`);
+        if (link) link.toggleAttribute("aria-current", current);
+        if (link && current) link.setAttribute("aria-current", "page");
+        return current ? "nav here" : "nav";
+      });
+    },
+
     theme: function (clicks) {
       const root = document.documentElement;
       if (clicks) {
@@ -39,24 +75,35 @@
   };
 
   const explore = {
-    choose: function (clicks, submits, blurs, budget, state, shown) {
+    choose: function (...given) {
+      const [budget, params, macs, state, shown] = given.slice(-5);
       const next = Object.assign({}, state);
-      for (const click of clicked()) {
-        const id = JSON.parse(click.id);
-        next[id.name] = id.key;
+      for (const trigger of triggers()) {
+        const key = LIMITS[trigger.id];
+        if (key) next[key] = ((key === "params" ? params : macs) || "").trim();
       }
+      // After the fields: a click on Clear leaves a field, so both arrive together.
+      for (const click of clicked()) apply(next, click, shown);
       if (triggers().some((trigger) => trigger.id === BUDGET)) {
         const text = (budget || "").trim();
         if (text !== ((shown && shown.budget) || "") || next.budget !== undefined) next.budget = text || "none";
       }
+      for (const key of Object.keys(next)) if (next[key] === "") delete next[key];
       if (JSON.stringify(next) === JSON.stringify(state)) return skip();
       target = null;
       return next;
     },
 
+    // The fields say what is in use, also after all filters were cleared.
+    fields: function (state) {
+      return [(state && state.params) || "", (state && state.macs) || ""];
+    },
+
     press: function (shown, ids) {
       const pressed = (shown && shown.pressed) || {};
-      return ids.map((id) => String(pressed[id.name] === id.key));
+      const among = (value, key) => (Array.isArray(value) ? value.includes(key) : value === key);
+      // A button that was taken away meanwhile has no id any more.
+      return ids.map((id) => String(Boolean(id) && among(pressed[id.name], id.key)));
     },
 
     mark: function (point, ids) {
@@ -69,7 +116,7 @@
       const point = onFigure && click && click.points.find((one) => one.customdata);
       if (!rows.length && !point) return skip();
       target = null;
-      return rows.length ? JSON.parse(rows[rows.length - 1].id).digest : point.customdata[0];
+      return rows.length ? JSON.parse(rows[rows.length - 1].id).digest.replace("switch/", "") : point.customdata[0];
     },
 
     // The last trace is the ring around the selected point. One function makes the whole figure, so that a new
@@ -89,6 +136,12 @@
       const parts = [shown && shown.query, point && point.is_chosen && "subnet=" + point.digest].filter(Boolean);
       const search = parts.length ? "?" + parts.join("&") : "";
       if (search !== location.search) history.replaceState(history.state, "", location.pathname + search);
+      return skip();
+    },
+
+    svg: function (clicks) {
+      const plot = document.querySelector("#explore-figure .js-plotly-plot");
+      if (clicks && plot) window.Plotly.downloadImage(plot, { format: "svg", filename: "supersam-front" });
       return skip();
     },
 

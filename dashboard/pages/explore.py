@@ -5,7 +5,8 @@ from typing import Any
 
 from dash import Input, Output, State, callback, ctx, html, no_update, register_page
 
-from .. import components, explore_browser, explore_layout, figures, ids, wording
+from .. import components, explore_browser, explore_layout, explore_parts, figures, ids, wording
+from ..comparing import drawer
 from ..current import current_data
 from ..details import details, extract_command, heading
 from ..front import describe_front
@@ -18,7 +19,7 @@ from ..view import Nothing, View
 register_page(__name__, path="/", name="Explore", title="Explore - SuperSAM", order=0)
 explore_browser.register()
 
-KEPT = ("sources", "devices", "risks", "table")  # what holds buttons
+KEPT = ("sources", "devices", "risks", "filters", "compare", "table")  # what holds buttons
 
 
 def layout(**query: Any) -> html.Div:
@@ -32,6 +33,12 @@ def layout(**query: Any) -> html.Div:
         "sources": Output(ids.SOURCES, "children"),
         "devices": Output(ids.DEVICES, "children"),
         "risks": Output(ids.RISKS, "children"),
+        "filters": Output(ids.FILTERS, "children"),
+        "filtered": Output(ids.FILTERED, "children"),
+        "switch": Output(ids.SWITCH, "children"),
+        "compare": Output(ids.COMPARE, "children"),
+        "exports": Output(ids.EXPORTS, "children"),
+        "published": Output(ids.PUBLISHED, "children"),
         "notices": Output(ids.NOTICES, "children"),
         "summary": Output(ids.SUMMARY, "children"),
         "empty": Output(ids.EMPTY, "children"),
@@ -69,16 +76,28 @@ def _keep_focus(filled: dict[str, Any], shown: object) -> dict[str, Any]:
 def _fill(view: View, theme: object) -> dict[str, Any]:
     front = describe_front(view)
     budget = write_budget(view.budget_ms)
-    risks = [(key, text, "") for key, text in RISKS.items()]
-    pressed = {"source": view.source.key, "device": view.device.key, "risk": view.risk}
+    pressed: dict[str, str | list[str]] = {
+        "source": view.source.key,
+        "device": view.device.key,
+        "risk": view.risk,
+        "zoo": view.overlay,
+        "compare": [one.digest for one in view.compared],
+        **explore_parts.pressed(view.filters),
+    }
     return {
+        "filters": explore_parts.filters(view.whole, has_published=view.device.table is not None),
+        "filtered": explore_parts.passing(view),
+        "switch": explore_parts.switch(view),
+        "compare": drawer(view, view.compared),
+        "exports": explore_parts.exports(view),
+        "published": explore_parts.published(view),
         "no_controls": False,
         "sources": _source_buttons(view),
         "devices": _device_buttons(view),
-        "risks": components.choices("Compare it with the latency's", "risk", risks),
+        "risks": _risk_buttons(),
         "notices": components.notices(view.notices),
         "summary": html.P(wording.summary(view), className="summary" if view.best else "summary over"),
-        "empty": None,
+        "empty": [],
         "hidden": False,
         "caption": [html.P(line) for line in wording.caption(view, len(front.dominated))],
         "table": front_table(view),
@@ -91,23 +110,38 @@ def _fill(view: View, theme: object) -> dict[str, Any]:
 
 def _fill_empty(nothing: Nothing) -> dict[str, Any]:
     command = html.Code(components.command(nothing.command), className="command") if nothing.command else None
-    pressed = {"source": nothing.source.key} if nothing.source else {}
+    pressed: dict[str, str | list[str]] = {"source": nothing.source.key} if nothing.source else {}
+    pressed |= explore_parts.pressed(nothing.filters)
     return {
+        "filters": explore_parts.filters(nothing.whole, has_published=bool(nothing.whole.found))
+        if nothing.sources
+        else None,
+        "filtered": "",
+        "switch": [],
+        "compare": [],
+        "exports": [],
+        "published": [],
         "no_controls": not nothing.sources,
         "sources": _source_buttons(nothing),
         "devices": _device_buttons(nothing),
-        "risks": None,
+        "risks": _risk_buttons(),
         "notices": components.notices(nothing.notices),
-        "summary": None,
+        "summary": [],
         "empty": html.Section([html.H2(nothing.title), html.P(nothing.text), command], className="panel empty"),
         "hidden": True,
-        "caption": None,
-        "table": None,
+        "caption": [],
+        "table": [],
         "base": None,
         "budget": no_update,
         "budget_problem": "",
-        "shown": {"query": "", "budget": "", "pressed": pressed},
+        "shown": {"query": nothing.query, "budget": "", "pressed": pressed},
     }
+
+
+def _risk_buttons() -> html.Div:
+    # Always there: dash keeps the place of buttons whose parent becomes empty, and fails when it fills it.
+    risks = [(key, text, "") for key, text in RISKS.items()]
+    return components.choices("Compare it with the latency's", "risk", risks)
 
 
 def _source_buttons(found: View | Nothing) -> html.Div | None:
@@ -135,7 +169,7 @@ def select(digest: object, state: object, _revision: str) -> dict[str, Any]:
     """Fill everything about the selected subnet; until one is chosen that is the best."""
     view = look(current_data(), clean(state))
     if isinstance(view, Nothing):
-        return {"heading": None, "details": None, "command": None, "copied": "", "spoken": "", "selected": None}
+        return {"heading": [], "details": [], "command": [], "copied": "", "spoken": "", "selected": None}
     chosen = view.find(digest)
     candidate = chosen or view.headline
     command = extract_command(view, candidate)

@@ -1,13 +1,22 @@
 """Runs, tables and an archive made by code. Accuracies are invented: they test the pages, they say nothing."""
 
+import importlib.util
 import json
+import logging
+import os
 import random
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.serving import make_server
 
 from dashboard import create_app
 from supersam.latency import Entry, Estimator, LatencyTable
@@ -15,6 +24,17 @@ from supersam.results import Accuracy, Candidate, Run
 from supersam.space import AnyArchitecture, count, load_space, parts
 
 PROMPTS = ("box", "point")
+CHROMIUM = shutil.which("chromium")
+REQUIRED = "SUPERSAM_REQUIRE_BROWSER" in os.environ  # continuous integration fails instead of skipping
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def estimated_table(name: str = "jetson-test", speed: float = 1.0) -> LatencyTable:
@@ -51,8 +71,18 @@ def _table(name: str, method: str, grade: str, **fields: Any) -> LatencyTable:
     return LatencyTable.model_validate(content | fields)
 
 
+_MADE: dict[tuple[int, str, int], list[Candidate]] = {}
+
+
 def invented_candidates(n: int, table: LatencyTable, seed: int = 0) -> list[Candidate]:
     """Return candidates of the starter space; every third accuracy counts as predicted."""
+    key = (n, table.to_json(), seed)  # made once, as every test starts with them
+    if key not in _MADE:
+        _MADE[key] = _invent(n, table, seed)
+    return list(_MADE[key])
+
+
+def _invent(n: int, table: LatencyTable, seed: int) -> list[Candidate]:
     rng, space = random.Random(seed), load_space("starter")
     found: dict[str, Candidate] = {}
     while len(found) < n:
@@ -132,3 +162,117 @@ def no_archive(tmp_path: Path) -> Path:
 @pytest.fixture
 def client(runs: Path, tables: Path, no_archive: Path) -> FlaskClient:
     return create_app(runs, tables, no_archive).server.test_client()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's chromium; continuous integration fails where it is absent, other machines skip."""
+    if not REQUIRED and (CHROMIUM is None or importlib.util.find_spec("playwright") is None):
+        pytest.skip("needs Debian's chromium and playwright")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def serve_on_free_port(*folders: Path) -> Iterator[str]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = make_server("127.0.0.1", 0, create_app(*folders).server, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def serving() -> Any:
+    """``with serving(runs, tables, archive) as address:``."""
+    return serve_on_free_port
+
+
+@pytest.fixture
+def address(runs: Path, tables: Path, no_archive: Path) -> Iterator[str]:
+    with serve_on_free_port(runs, tables, no_archive) as address:
+        yield address
+
+
+class Visit:
+    """A page with everything that must not happen written down."""
+
+    def __init__(self, browser: Any, address: str, **context: Any) -> None:
+        self.context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **context})
+        self.context.set_default_timeout(90_000)  # a loaded machine takes long to start a page
+        self.page = self.context.new_page()
+        self.address = address
+        self.troubles: list[str] = []
+        self.page.on("console", self._note_console)
+        self.page.on("pageerror", lambda error: self.troubles.append(f"error {error}"))
+        self.page.on("request", self._note_request)
+        self.page.on("response", self._note_response)
+
+    def open(self, search: str = "", ready: str = ".scatterlayer .trace .point") -> Any:
+        self.page.goto(self.address + search)
+        self.page.wait_for_selector(ready)
+        return self.page
+
+    def query(self) -> dict[str, str]:
+        return {key: values[0] for key, values in parse_qs(urlsplit(self.page.url).query).items()}
+
+    def wait_for_query(self, **expected: str) -> None:
+        for key, value in expected.items():
+            self.page.wait_for_function(
+                "([key, value]) => new URLSearchParams(location.search).get(key) === value", arg=[key, value]
+            )
+
+    def wait_for_subnet(self, digest: str) -> None:
+        self.page.wait_for_function("(digest) => document.querySelector('h2 code').innerText === digest", arg=digest)
+
+    def rings(self) -> list[float]:
+        """Return where the ring of the selected point is."""
+        found: list[float] = self.page.evaluate(
+            "(() => { const d = document.querySelector('.js-plotly-plot').data; return d[d.length - 1].x; })()"
+        )
+        return found
+
+    def _note_console(self, message: Any) -> None:
+        if message.type in ("error", "warning") and "GPU stall" not in message.text:
+            self.troubles.append(f"{message.type} {message.text}")
+
+    def _note_request(self, request: Any) -> None:
+        if urlsplit(request.url).scheme in ("http", "https", "ws") and urlsplit(request.url).hostname != "127.0.0.1":
+            self.troubles.append(f"request {request.url}")
+
+    def _note_response(self, response: Any) -> None:
+        if response.status >= 400:
+            self.troubles.append(f"status {response.status} {response.url}")
+
+
+@pytest.fixture(scope="session")
+def visit_of() -> type[Visit]:
+    """The class, for tests that serve something of their own."""
+    return Visit
+
+
+@pytest.fixture
+def visitor(browser: Any, address: str) -> Iterator[Callable[..., Visit]]:
+    """``visitor(color_scheme="dark")`` is a new visit; nothing bad may have happened in any of them."""
+    visits: list[Visit] = []
+
+    def make(**context: Any) -> Visit:
+        visits.append(Visit(browser, address, **context))
+        return visits[-1]
+
+    yield make
+    for visit in visits:
+        assert visit.troubles == []
+        visit.context.close()
+
+
+@pytest.fixture
+def visit(visitor: Callable[..., Visit]) -> Visit:
+    return visitor()

@@ -1,122 +1,15 @@
 """Explore in a real browser: clicks, keys, the URL, themes, and that nothing leaves this machine."""
 
-import importlib.util
-import logging
-import os
-import shutil
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from werkzeug.serving import make_server
 
-from dashboard import create_app
 from dashboard.data import Data
 from dashboard.look import look
 from dashboard.view import View
 from supersam.latency import LatencyTable
 from supersam.results import Run, best_within
-
-CHROMIUM = shutil.which("chromium")
-REQUIRED = "SUPERSAM_REQUIRE_BROWSER" in os.environ  # continuous integration fails instead of skipping
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="needs Debian's chromium"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="needs playwright"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def address(runs: Path, tables: Path, no_archive: Path) -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", 0, create_app(runs, tables, no_archive).server, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-class Visit:
-    """A page with everything that must not happen written down."""
-
-    def __init__(self, browser: Any, address: str, **context: Any) -> None:
-        self.context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **context})
-        self.context.set_default_timeout(90_000)  # a loaded machine takes long to start a page
-        self.page = self.context.new_page()
-        self.address = address
-        self.troubles: list[str] = []
-        self.page.on("console", self._note_console)
-        self.page.on("pageerror", lambda error: self.troubles.append(f"error {error}"))
-        self.page.on("request", self._note_request)
-        self.page.on("response", self._note_response)
-
-    def open(self, search: str = "") -> Any:
-        self.page.goto(self.address + search)
-        self.page.wait_for_selector(".scatterlayer .trace .point")
-        return self.page
-
-    def query(self) -> dict[str, str]:
-        return {key: values[0] for key, values in parse_qs(urlsplit(self.page.url).query).items()}
-
-    def wait_for_query(self, **expected: str) -> None:
-        for key, value in expected.items():
-            self.page.wait_for_function(
-                "([key, value]) => new URLSearchParams(location.search).get(key) === value", arg=[key, value]
-            )
-
-    def wait_for_subnet(self, digest: str) -> None:
-        self.page.wait_for_function("(digest) => document.querySelector('h2 code').innerText === digest", arg=digest)
-
-    def rings(self) -> list[float]:
-        """Return where the ring of the selected point is."""
-        found: list[float] = self.page.evaluate(
-            "(() => { const d = document.querySelector('.js-plotly-plot').data; return d[d.length - 1].x; })()"
-        )
-        return found
-
-    def _note_console(self, message: Any) -> None:
-        if message.type in ("error", "warning") and "GPU stall" not in message.text:
-            self.troubles.append(f"{message.type} {message.text}")
-
-    def _note_request(self, request: Any) -> None:
-        if urlsplit(request.url).scheme in ("http", "https", "ws") and urlsplit(request.url).hostname != "127.0.0.1":
-            self.troubles.append(f"request {request.url}")
-
-    def _note_response(self, response: Any) -> None:
-        if response.status >= 400:
-            self.troubles.append(f"status {response.status} {response.url}")
-
-
-@pytest.fixture
-def visit(browser: Any, address: str) -> Iterator[Visit]:
-    visit = Visit(browser, address)
-    yield visit
-    assert visit.troubles == []
-    visit.context.close()
 
 
 @pytest.fixture
@@ -126,7 +19,7 @@ def view(runs: Path, tables: Path, no_archive: Path) -> View:
     return found
 
 
-def test_the_first_screen_answers_the_question(visit: Visit, view: View):
+def test_the_first_screen_answers_the_question(visit: Any, view: View):
     page = visit.open()
     assert view.best is not None
 
@@ -140,7 +33,7 @@ def test_the_first_screen_answers_the_question(visit: Visit, view: View):
     assert not any("share" in (title or "").lower() for title in _modebar(page))
 
 
-def test_a_click_on_a_point_selects_it(visit: Visit, view: View):
+def test_a_click_on_a_point_selects_it(visit: Any, view: View):
     page = visit.open("?budget=none")
     slowest = view.front[-1]
     x, y = page.evaluate(
@@ -167,7 +60,7 @@ def test_a_click_on_a_point_selects_it(visit: Visit, view: View):
     assert visit.rings() == [view.front[0].latency.ms]
 
 
-def test_a_row_selects_with_mouse_and_keyboard(visit: Visit, view: View):
+def test_a_row_selects_with_mouse_and_keyboard(visit: Any, view: View):
     page = visit.open()
     third, second = view.front[2], view.front[1]
 
@@ -185,7 +78,7 @@ def test_a_row_selects_with_mouse_and_keyboard(visit: Visit, view: View):
     assert command.endswith(f"runs/first {second.digest} -o {second.digest}.safetensors")
 
 
-def test_arrow_keys_walk_along_the_front(visit: Visit, view: View):
+def test_arrow_keys_walk_along_the_front(visit: Any, view: View):
     page = visit.open()
 
     page.focus("#explore-chart")
@@ -202,7 +95,7 @@ def test_arrow_keys_walk_along_the_front(visit: Visit, view: View):
     assert page.inner_text("#explore-spoken").startswith(f"Subnet {view.front[-2].digest}: accuracy ")
 
 
-def test_a_new_budget_has_a_new_best(visit: Visit, view: View):
+def test_a_new_budget_has_a_new_best(visit: Any, view: View):
     page = visit.open()
     best = best_within(view.candidates, 4.0)
     assert best is not None
@@ -225,7 +118,7 @@ def test_a_new_budget_has_a_new_best(visit: Visit, view: View):
     page.wait_for_selector("text=no budget set")
 
 
-def test_a_link_brings_everything_back(visit: Visit, view: View):
+def test_a_link_brings_everything_back(visit: Any, view: View):
     digest = view.front[0].digest
     page = visit.open(f"?device=phone-test&budget=20ms&risk=median&subnet={digest}")
 
@@ -247,7 +140,7 @@ def test_a_link_brings_everything_back(visit: Visit, view: View):
 
 
 def test_a_running_search_grows_on_the_page_and_leaves_the_reader_alone(
-    make: Any, visit: Visit, view: View, runs: Path, table: LatencyTable
+    make: Any, visit: Any, view: View, runs: Path, table: LatencyTable
 ):
     page = visit.open()
     page.fill("#explore-budget", "4m")  # half typed
@@ -258,8 +151,8 @@ def test_a_running_search_grows_on_the_page_and_leaves_the_reader_alone(
     assert page.input_value("#explore-budget") == "4m"
 
 
-def test_light_and_dark_follow_the_system_and_the_button(browser: Any, address: str):
-    visit = Visit(browser, address, color_scheme="dark")
+def test_light_and_dark_follow_the_system_and_the_button(visitor: Any):
+    visit = visitor(color_scheme="dark")
     page = visit.open()
 
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
@@ -271,21 +164,17 @@ def test_light_and_dark_follow_the_system_and_the_button(browser: Any, address: 
 
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
     assert _ink(page) != dark
-    assert visit.troubles == []
-    visit.context.close()
 
 
-def test_a_phone_scrolls_down_only(browser: Any, address: str):
-    visit = Visit(browser, address, viewport={"width": 420, "height": 800})
+def test_a_phone_scrolls_down_only(visitor: Any):
+    visit = visitor(viewport={"width": 420, "height": 800})
     page = visit.open()
 
     assert page.evaluate("document.documentElement.scrollWidth") <= 420
-    assert visit.troubles == []
-    visit.context.close()
 
 
-def test_the_command_is_copied(browser: Any, address: str):
-    visit = Visit(browser, address, permissions=["clipboard-read", "clipboard-write"])
+def test_the_command_is_copied(visitor: Any):
+    visit = visitor(permissions=["clipboard-read", "clipboard-write"])
     page = visit.open()
 
     page.wait_for_selector("#explore-command:has-text('supersam extract')")
@@ -296,8 +185,6 @@ def test_the_command_is_copied(browser: Any, address: str):
     page.wait_for_function(  # chromium's clipboard may answer a moment later
         "async () => await navigator.clipboard.readText() === document.getElementById('explore-command').innerText"
     )
-    assert visit.troubles == []
-    visit.context.close()
 
 
 def _ink(page: Any) -> str:
@@ -307,3 +194,48 @@ def _ink(page: Any) -> str:
 
 def _modebar(page: Any) -> list[str | None]:
     return [button.get_attribute("data-title") for button in page.query_selector_all(".modebar-btn")]
+
+
+def test_the_other_device_says_who_enters_and_leaves(visit: Any, view: View):
+    page = visit.open()
+
+    page.click("button:text-is('phone-test')")
+    page.wait_for_selector("text=Against jetson-test:")
+    visit.wait_for_query(device="phone-test", against="jetson-test")
+
+    assert "rank correlation of all latencies" in page.inner_text("#explore-switch")
+
+
+def test_filters_make_another_front_and_can_be_cleared(visit: Any, view: View):
+    page = visit.open("?budget=none")
+    page.click("summary:has-text('Filters')")
+
+    page.click("#explore-filters button:text-is('256px')")
+    page.wait_for_selector("text=the front is that of these")
+    visit.wait_for_query(resolution="256")
+    assert "256px" in page.inner_text("#explore-table tbody")
+    assert "512px" not in page.inner_text("#explore-table tbody")
+    page.fill("#explore-params", "0.000001")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h2:text-is('The filters leave nothing')")
+    page.click("button:text-is('Clear')")
+    page.wait_for_selector(f"#explore-table:has-text('{view.front[0].digest}')")
+    assert visit.query() == {"budget": "none"}
+    assert page.input_value("#explore-params") == ""
+
+
+def test_subnets_are_compared_on_every_device(visit: Any, view: View):
+    page = visit.open()
+    for candidate in view.front[:2]:
+        page.click(f"tr:has-text('{candidate.digest}') td:nth-child(3)")
+        visit.wait_for_subnet(candidate.digest)
+        page.click("#explore-heading button:text-is('Compare')")
+        page.wait_for_selector(f"#explore-compare th:text-is('{candidate.digest}')")
+
+    visit.wait_for_query(compare=f"{view.front[0].digest},{view.front[1].digest}")
+    text = page.inner_text("#explore-compare")
+    assert "phone-test" in text
+    assert "Compare (2 of 4)" in text
+    page.click("#explore-compare button:text-is('Remove') >> nth=0")
+    page.wait_for_selector("text=Compare (1 of 4)")
+    visit.wait_for_query(compare=view.front[1].digest)

@@ -1,0 +1,47 @@
+"""Devices: what each latency table knows, and how far to trust it."""
+
+from typing import Any
+
+from dash import html, register_page
+
+from .. import components, devices_parts
+from ..coverage import heat_map, noise
+from ..current import current_data
+from ..devices_view import KEYS, look_at_devices
+from ..published import published_on
+from ..query import texts
+
+register_page(__name__, path="/devices", name="Devices", title="Devices - SuperSAM", order=3)
+
+
+def layout(**query: Any) -> html.Div:
+    """``/devices?name=cpu-x86-1t&space=starter`` opens one table with the blocks of one search space."""
+    data = current_data()
+    view = look_at_devices(data, texts(query, KEYS))
+    listing = html.Section(devices_parts.listing(view), className="panel")
+    return html.Div(
+        [
+            html.H1("Devices"),
+            html.Div(components.notices(view.notices), role="status"),
+            listing,
+            *_chosen(data, view),
+        ],
+        className="devices",
+    )
+
+
+def _chosen(data: Any, view: Any) -> list[html.Div]:
+    if view.chosen is None:
+        return [html.Section("No latency table. Measure one with: supersam profile --device NAME", className="panel")]
+    table = view.chosen.table
+    if table is None:
+        return []
+    left = [devices_parts.heat(view, heat_map(table, view.space, view.resolution, view.ratio))]
+    left += [devices_parts.covered(data.coverage(view.chosen)), devices_parts.published(published_on(data.zoo, table))]
+    right = [devices_parts.facts(table), devices_parts.trust(table, noise(table))]
+    return [
+        html.Div(
+            [html.Section(left, className="panel area-table"), html.Section(right, className="panel area-card")],
+            className="split",
+        )
+    ]

@@ -1,0 +1,174 @@
+"""How a search stands: its trials, its hypervolume so far, and whether it is running, stalled, failed or finished."""
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from supersam.errors import SuperSAMError
+from supersam.results import Candidate, Run, best_within, hypervolume
+from supersam.results.study import Trial, read_trials
+
+PATIENCE_S = 60.0  # a run that was silent for less is running
+PATIENCE_TRIALS = 10.0  # ... or for less than this many usual trials
+POINTS = 200  # of a curve
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What was known after each number of evaluations."""
+
+    evaluations: list[int]
+    hypervolume: list[float]  # accuracy x milliseconds beyond the reference point
+    best: list[float | None]  # accuracy of the best within the budget
+    reference: tuple[float, float]  # milliseconds, accuracy
+
+
+def curves(candidates: Sequence[Candidate], budget_ms: float | None, risk: str) -> Curves:
+    """Return the curves of candidates in the order in which they were evaluated.
+
+    The reference point is the slowest and the least accurate candidate of the run.
+    """
+    if not candidates:
+        return Curves([], [], [], (0.0, 0.0))
+    slowest = max(candidate.latency.ms for candidate in candidates)
+    lowest = min(candidate.accuracy.value for candidate in candidates)
+    every = max(1, len(candidates) // POINTS)
+    found = Curves([], [], [], (slowest, lowest))
+    front: list[Candidate] = []
+    best: Candidate | None = None
+    for number, candidate in enumerate(candidates, start=1):
+        _insert(front, candidate)
+        best = candidate if _is_better(candidate, best, budget_ms, risk) else best
+        if number % every == 0 or number == len(candidates):
+            found.evaluations.append(number)
+            found.hypervolume.append(hypervolume(front, slowest, lowest))
+            found.best.append(None if best is None else best.accuracy.value)
+    return found
+
+
+def _insert(front: list[Candidate], candidate: Candidate) -> None:
+    """Add a candidate to a front that is kept from fast to slow, or leave it as it is."""
+    place = bisect_left(front, candidate.latency.ms, key=lambda one: one.latency.ms)
+    if place and front[place - 1].accuracy.value >= candidate.accuracy.value:
+        return
+    is_tied = place < len(front) and front[place].latency.ms == candidate.latency.ms
+    if is_tied and front[place].accuracy.value >= candidate.accuracy.value:
+        return
+    end = place
+    while end < len(front) and front[end].accuracy.value <= candidate.accuracy.value:
+        end += 1
+    front[place:end] = [candidate]
+
+
+def _is_better(candidate: Candidate, best: Candidate | None, budget_ms: float | None, risk: str) -> bool:
+    if budget_ms is not None and candidate.bound_ms(risk) > budget_ms:
+        return False
+    return best is None or candidate.accuracy.value > best.accuracy.value
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One process that evaluates."""
+
+    name: str
+    running: int
+    ended: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A run as it stands."""
+
+    state: str  # "running", "stalled", "failed" or "finished"
+    says: str  # the same in a sentence
+    trials: list[Trial]
+    problem: str  # why the trials are not known
+    counts: dict[str, int]  # by state, for people
+    workers: list[Worker]
+    seconds_per_trial: float | None
+    silent_s: float
+    best: Candidate | None
+
+
+def progress(run: Run, candidates: Sequence[Candidate], question: dict[str, Any], now: float | None = None) -> Progress:
+    """Return how a run stands.
+
+    Args:
+        now: seconds since the epoch, for tests.
+    """
+    trials, problem = _trials(run)
+    usual = [seconds for trial in trials if (seconds := trial.seconds) is not None]
+    per_trial = median(usual) if usual else None
+    silent = max(0.0, (time.time() if now is None else now) - _last_change(run))
+    budget, risk = question.get("budget_ms"), str(question.get("risk", "upper"))
+    best = best_within(candidates, float(budget), risk) if isinstance(budget, int | float) else None
+    state, says = _state(run, candidates, trials, best, silent, per_trial)
+    return Progress(state, says, trials, problem, _counts(trials), _workers(trials), per_trial, silent, best)
+
+
+def _trials(run: Run) -> tuple[list[Trial], str]:
+    try:
+        return read_trials(run.study_file), ""
+    except SuperSAMError as problem:
+        return [], " ".join(str(problem).split())
+
+
+def _last_change(run: Run) -> float:
+    log = run.study_file.with_name(run.study_file.name + "-wal")
+    return max(_changed(file) for file in (run.question_file, run.candidates_file, run.study_file, log))
+
+
+def _changed(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _state(
+    run: Run,
+    candidates: Sequence[Candidate],
+    trials: Sequence[Trial],
+    best: Candidate | None,
+    silent_s: float,
+    per_trial_s: float | None,
+) -> tuple[str, str]:
+    if run.result_file.is_file():
+        met = "" if best is not None else "; nothing met the budget"
+        return "finished", f"Finished: {len(candidates)} evaluated subnets{met}."
+    ago = _ago(silent_s)
+    if silent_s <= max(PATIENCE_S, PATIENCE_TRIALS * (per_trial_s or 0.0)):
+        return "running", f"Running: {len(candidates)} evaluated subnets, the last news came {ago} ago."
+    ended = [trial for trial in trials if trial.state not in ("RUNNING", "WAITING")]
+    if ended and not candidates:
+        return "failed", f"Failed: {len(ended)} trials ended and none gave a candidate; silent for {ago}."
+    return "stalled", f"Stalled: no news for {ago} and no result. Its process may have ended."
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+NAMES = {"COMPLETE": "evaluated", "RUNNING": "running", "WAITING": "waiting", "PRUNED": "pruned", "FAIL": "failed"}
+
+
+def _counts(trials: Sequence[Trial]) -> dict[str, int]:
+    """Return the trials by state; rejected ones are not failures of anything."""
+    found = Counter("rejected" if trial.rejected else NAMES.get(trial.state, trial.state) for trial in trials)
+    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+
+
+def _workers(trials: Sequence[Trial]) -> list[Worker]:
+    named = [trial for trial in trials if trial.worker]
+    running = Counter(trial.worker for trial in named if trial.state == "RUNNING")
+    return [
+        Worker(name, running[name], n - running[name]) for name, n in sorted(Counter(t.worker for t in named).items())
+    ]

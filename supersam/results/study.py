@@ -1,0 +1,91 @@
+"""The trials of a study as they stand, read from Optuna's SQLite file without Optuna and without writing.
+
+A search may be writing into the same file: it is opened read-only, and a reader never holds a writer up
+(write-ahead log). The tables are those of schema version 12, which Optuna has had since 3.0.
+"""
+
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from supersam.errors import DamagedError, MissingError
+
+SCHEMA = 12
+STATES = ("RUNNING", "WAITING", "COMPLETE", "PRUNED", "FAIL")
+ATTRIBUTES = ("worker", "rejected")  # what a search notes about a trial
+PATIENCE_S = 2.0  # how long a locked file is waited for
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial of a study."""
+
+    number: int
+    state: str  # one of STATES
+    started: datetime | None = None  # local time, as Optuna writes it
+    ended: datetime | None = None
+    worker: str = ""  # who runs it, where the search says so
+    rejected: str = ""  # why it was not evaluated, where the search says so
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took."""
+        return (self.ended - self.started).total_seconds() if self.started and self.ended else None
+
+
+def read_trials(file: Path) -> list[Trial]:
+    """Return the trials of the first study of a file, by number.
+
+    Raises:
+        MissingError: if there is no file.
+        DamagedError: if it is locked, of a newer schema, or not a study.
+    """
+    if not file.is_file():
+        raise MissingError(f"there is no study {file}")
+    try:
+        with closing(_connect(file)) as connection:
+            _check_schema(connection, file)
+            return _trials(connection)
+    except sqlite3.OperationalError as problem:
+        why = "is locked by another program; it is read again later" if "locked" in str(problem) else f"({problem})"
+        raise DamagedError(f"study {file} cannot be read: {why}") from problem
+    except (sqlite3.DatabaseError, TypeError, ValueError, LookupError) as problem:
+        raise DamagedError(f"study {file} is damaged ({problem})") from problem
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(file.resolve()))}?mode=ro", uri=True, timeout=PATIENCE_S)
+
+
+def _check_schema(connection: sqlite3.Connection, file: Path) -> None:
+    row = connection.execute("SELECT schema_version FROM version_info").fetchone()
+    if row is None or int(row[0]) != SCHEMA:
+        version = "none" if row is None else row[0]
+        raise DamagedError(
+            f"study {file} has schema {version} of Optuna, this version reads {SCHEMA}; upgrade supersam"
+        )
+
+
+def _trials(connection: sqlite3.Connection) -> list[Trial]:
+    found = connection.execute(
+        "SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials "
+        "WHERE study_id = (SELECT min(study_id) FROM studies) ORDER BY number"
+    ).fetchall()
+    marks = ",".join("?" * len(ATTRIBUTES))
+    noted: dict[int, dict[str, str]] = {}
+    query = f"SELECT trial_id, key, value_json FROM trial_user_attributes WHERE key IN ({marks})"
+    for trial, key, value in connection.execute(query, ATTRIBUTES):
+        noted.setdefault(trial, {})[key] = str(json.loads(value))
+    return [
+        Trial(int(number), str(state), _time(started), _time(ended), **noted.get(trial, {}))
+        for trial, number, state, started, ended in found
+    ]
+
+
+def _time(text: Any) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(str(text))

@@ -1,0 +1,195 @@
+"""Every page in a real browser: accessible, local, within a phone's width, linked, live; each screenshot is kept."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from supersam.latency import LatencyTable
+from supersam.results import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOTS = ROOT / "build" / "screenshots"  # not in git
+PAGES = {
+    "explore": ("", ".scatterlayer .trace .point"),
+    "run": ("run", ".parallel canvas"),
+    "zoo": ("zoo?name=mobile-sam", ".area-card"),
+    "devices": ("devices", ".heat table"),
+    "playground": ("playground", "#play-answer h2"),
+}
+STANDARD = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+
+@pytest.fixture
+def no_archive(tmp_path: Path) -> Path:
+    """The shipped archive instead of none: the playground predicts from it."""
+    return ROOT / "supersam" / "starter" / "archive.json"
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """axe-core, as the package axe-playwright-python carries it."""
+    package = pytest.importorskip("axe_playwright_python")
+    return (Path(package.__file__).parent / "axe.min.js").read_text()
+
+
+def keep(page: Any, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_has_no_violation_of_wcag(visitor: Any, axe: str, name: str, theme: str):
+    path, ready = PAGES[name]
+    page = visitor(color_scheme=theme, bypass_csp=True).open(path, ready)
+    page.wait_for_load_state("networkidle")
+    keep(page, f"{name}-{theme}")
+
+    page.evaluate(axe)
+    found = page.evaluate("(tags) => axe.run(document, { runOnly: tags })", STANDARD)
+
+    said = [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found["violations"]]
+    assert said == []
+    assert len(found["passes"]) > 10
+    assert page.query_selector(".modebar-btn[data-title*='hare']") is None
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_fits_a_phone(visitor: Any, name: str):
+    path, ready = PAGES[name]
+    page = visitor(viewport={"width": 420, "height": 800}).open(path, ready)
+    page.wait_for_load_state("networkidle")
+    keep(page, f"{name}-narrow")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+
+
+@pytest.mark.parametrize(
+    ("path", "says"), [("", "No run yet"), ("run", "No run yet"), ("playground", "there is no archive")]
+)
+def test_a_page_with_nothing_to_show_says_so(
+    browser: Any, serving: Any, visit_of: Any, tmp_path: Path, path: str, says: str
+):
+    with serving(tmp_path / "runs", tmp_path / "tables", tmp_path / "none.json") as address:
+        visit = visit_of(browser, address)
+        visit.open(path, f"text={says}")
+        assert visit.troubles == []
+        visit.context.close()
+
+
+def test_pages_are_linked_and_back_works(visit: Any):
+    page = visit.open("zoo", ".area-table table")
+    page.click("a:text-is('TinySAM')")
+    page.wait_for_selector("h2:text-is('TinySAM')")
+    page.click("nav a:text-is('Devices')")
+    page.wait_for_selector("nav a[aria-current=page]:text-is('Devices')")
+    page.go_back()
+    page.wait_for_selector("h2:text-is('TinySAM')")
+    assert visit.query() == {"name": "tinysam"}
+    page.click("thead a:has-text('GMACs')")
+    page.wait_for_selector("th[aria-sort=ascending]:has-text('GMACs')")
+    assert visit.query() == {"name": "tinysam", "sort": "gmacs"}
+
+
+def test_a_brush_and_the_keyboard_write_the_same_filter(visit: Any):
+    page = visit.open("run", ".parallel canvas")
+    page.wait_for_selector("text=60 of 60 candidates pass")
+    axis = page.locator(".parallel-hit").first  # input size
+    axis.scroll_into_view_if_needed()
+    box = axis.bounding_box()
+    x = box["x"] + box["width"] / 2
+    page.mouse.move(x, box["y"] + box["height"] * 0.8)
+    page.mouse.down()
+    page.mouse.move(x, box["y"] + box["height"] - 2, steps=3)
+    page.mouse.up()
+    page.wait_for_function("() => location.search.includes('where=')")
+    brushed = visit.query()["where"]
+    assert brushed.startswith("resolution:256..")
+    page.wait_for_function("() => !document.querySelector('#run-table caption').innerText.startsWith('60 of')")
+    caption = page.inner_text("#run-table caption")
+
+    page.fill("#run-where", "")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=60 of 60 candidates pass")
+    page.fill("#run-where", "resolution:256")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"#run-table caption:text-is('{caption}')")
+    page.fill("#run-where", "colour:red")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("text=there is no 'colour' here")
+
+
+def test_a_running_search_is_followed(make: Any, visit: Any, runs: Path, table: LatencyTable):
+    study = optuna.create_study(storage=f"sqlite:///{runs / 'first' / 'study.db'}", directions=["maximize", "minimize"])
+    page = visit.open("run", ".parallel canvas")
+    page.wait_for_selector("text=Running: 60 evaluated subnets")
+
+    Run(runs / "first").append(make.candidates(1, table, seed=77)[0])
+    study.ask().set_user_attr("worker", "desk-1")
+
+    page.wait_for_selector("text=Running: 61 evaluated subnets")
+    page.wait_for_selector("th:text-is('desk-1')")
+    with sqlite3.connect(runs / "first" / "study.db") as writer:
+        writer.execute("UPDATE version_info SET schema_version = 99")
+    writer.close()
+    page.wait_for_selector("text=has schema 99 of Optuna")
+
+
+def test_sliders_answer_as_they_move_and_the_link_brings_them_back(visit: Any):
+    page = visit.open("playground", "#play-answer h2")
+    before = page.inner_text("#play-answer")
+
+    page.focus("input[type=range] >> nth=0")
+    page.keyboard.press("Home")
+    page.wait_for_function("(before) => document.getElementById('play-answer').innerText !== before", arg=before)
+    page.wait_for_selector("#play-answer:has-text('256px')")
+    page.click("fieldset:has-text('Stage 4') button:text-is('repvit')")
+    page.wait_for_selector("#play-answer:has-text('repvit')")
+    page.wait_for_selector("text=It differs in:")
+    page.wait_for_function("() => location.search.startsWith('?at=0.')")
+    answer = page.inner_text("#play-answer")
+    page.reload()
+    page.wait_for_selector("#play-answer h2")
+
+    assert page.inner_text("#play-answer") == answer
+    assert "measured" in page.inner_text("#play-nearest")
+
+
+def test_an_upload_is_checked_and_a_click_places_the_point(visit: Any, tmp_path: Path):
+    from PIL import Image
+
+    page = visit.open("playground", "#play-answer h2")
+    (tmp_path / "odd.png").write_bytes(b"no image")
+    page.set_input_files("#play-upload input[type=file]", tmp_path / "odd.png")
+    page.wait_for_selector("text=not a PNG, JPEG, WEBP image")
+    Image.new("RGB", (200, 100), (10, 120, 60)).save(tmp_path / "good.png")
+    page.set_input_files("#play-upload input[type=file]", tmp_path / "good.png")
+    page.wait_for_selector("#play-image:not([hidden])")
+    page.click("#play-image", position={"x": 50, "y": 75})
+
+    page.wait_for_function("() => document.getElementById('play-x').value === '25'")
+    assert abs(int(page.input_value("#play-y")) - 75) <= 1  # pixels are not percents
+    assert page.is_enabled("#play-segment")
+
+
+def test_the_built_page_opens_from_disk_and_asks_for_nothing(visitor: Any, runs: Path, tables: Path, tmp_path: Path):
+    from dashboard import build
+
+    path = build(runs, tmp_path / "site", tables, tmp_path / "none.json")
+    visit = visitor()
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.url))
+    visit.address = path.as_uri()
+    page = visit.open()
+    keep(page, "static")
+
+    page.click("button:text-is('first on phone-test')")
+    page.wait_for_selector("section.view:not([hidden]) .summary:has-text('on phone-test')")
+    row = page.locator("section.view:not([hidden]) tr[data-digest]").first
+    row.locator("td").first.click()
+    digest = row.get_attribute("data-digest")
+    page.wait_for_selector(f"section.view:not([hidden]) [data-subnet='{digest}']:not([hidden])")
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
