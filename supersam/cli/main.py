@@ -14,10 +14,12 @@ from supersam.cli import (
     extract,
     profile,
     search,
+    show,
     spaces,
     teacher,
     train,
     validate,
+    zoo,
 )
 from supersam.errors import SuperSAMError
 
@@ -28,6 +30,7 @@ app = typer.Typer(
     help="Find, train and extract efficient image encoders for Segment Anything (SAM) on your device.",
 )
 app.command()(search.search)
+app.command()(show.show)
 app.command()(extract.extract)
 app.command()(evaluate.evaluate)
 app.command()(devices.devices)
@@ -37,6 +40,7 @@ app.command()(validate.validate)
 app.command()(profile.profile)
 app.command()(dashboard.dashboard)
 app.add_typer(teacher.app, name="teacher")
+app.add_typer(zoo.app, name="zoo")
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,191 +1,330 @@
-"""``supersam search``: the most accurate encoder within a latency budget on a device."""
+"""``supersam search``: the most accurate encoder within a latency budget on a device, and the front around it."""
 
 import json as json_module
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from supersam.cli._output import print_json, print_table, say
+from supersam.cli._output import print_json, say
 
 if TYPE_CHECKING:
-    from supersam.results import Candidate, Run
-    from supersam.search.study import Progress, Search
+    from supersam.results import Run
+    from supersam.search.ledger import Ledger
+    from supersam.search.problem import Problem
+    from supersam.search.study import Search
 
-PROMPTS = ("point1", "box")
+PROMPTS = ["point1", "box"]
+SAME = ("devices", "risk", "limits", "objective", "space_fingerprint", "seed", "sampler", "weights", "accuracy")
 
 
 def search(
-    device: Annotated[str, typer.Option(help="Device with a latency table (supersam devices), or a table's path.")],
-    budget: Annotated[str, typer.Option(metavar="30ms", help="Latency budget with its unit.")],
+    device: Annotated[
+        list[str] | None,
+        typer.Option(help="Device with a latency table (supersam devices), or a table's path; may be given again."),
+    ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(metavar="30ms", help="Latency budget with its unit, one for all devices or one for each."),
+    ] = None,
     space: Annotated[str, typer.Option(help="Search space (supersam spaces), or the path of one.")] = "starter",
-    trials: Annotated[int, typer.Option(min=1, help="Different architectures to judge.")] = 200,
-    seed: Annotated[int, typer.Option(help="The same seed and data give the same search.")] = 0,
+    trials: Annotated[int, typer.Option(min=1, help="Different architectures to ask an accuracy for.")] = 200,
+    seed: Annotated[int, typer.Option(help="The same seed and data give the same search (one worker).")] = 0,
+    sampler: Annotated[str, typer.Option(help="What proposes: auto, ehvi, linas, linas-dp, nsga2, tpe, ...")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder of the run; default: the next free runs/search-N.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out; more --trials extend it.")
+    ] = False,
     risk: Annotated[
         Literal["upper", "median"], typer.Option(help="Compare the budget with the upper 90 % bound or the median.")
     ] = "upper",
+    max_params: Annotated[float | None, typer.Option(min=0, help="At most so many million parameters.")] = None,
+    max_gmacs: Annotated[float | None, typer.Option(min=0, help="At most so many billion MACs.")] = None,
+    max_memory: Annotated[
+        float | None, typer.Option(min=0, help="At most so many megabytes of fp32 weights and activations.")
+    ] = None,
+    weigh: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=2", help="Weight of a pack or prompt; default: all alike.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Measure accuracy on these packs; default: the shipped archive of measurements.")
     ] = None,
     split: Annotated[str, typer.Option(help="With --data: the split to measure on.")] = "train-search",
     images: Annotated[int, typer.Option(min=1, help="With --data: images of each pack.")] = 16,
+    measure: Annotated[
+        int | None, typer.Option(min=2, help="With --data: measure so many, predict the rest; default: measure all.")
+    ] = None,
+    verify: Annotated[
+        int | None, typer.Option(min=0, help="With --measure: measure so many of the predicted front; default: all.")
+    ] = None,
+    halving: Annotated[
+        bool, typer.Option("--halving", help="With --data: give up on architectures after few images.")
+    ] = False,
     weights: Annotated[Path | None, typer.Option(help="With --data: supernet weights; default: the starter.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that search together on this machine.")] = 1,
+    storage: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where the study is kept; default: SQLite in the run's folder.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --storage: study to join or make; default: search.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Search the most accurate encoder within the budget, and the front of accuracy against latency.
 
     Ctrl-C keeps the study; --resume continues it.
     """
-    from supersam.results import Run, best_within, pareto_front
-    from supersam.search import study
+    from supersam.cli._search_view import LiveLine, command, show_answer
+    from supersam.results import Run
+    from supersam.search.build import build
+    from supersam.search.report import answer_of
+    from supersam.search.storage import check
 
-    question = _question(device, budget, space, seed, risk, data, split, images, weights)
     run = Run(out or _next_free(Path("runs")))
-    searching, known = _prepare(run, question, resume, data, weights)
-    fastest = study.fastest(searching.space, searching.table, risk)
-    too_slow = study.bound_ms(searching.table, fastest, risk) > searching.budget_ms
-    if too_slow:
-        progress = study.Progress(rejected={fastest})
+    if resume and not device:
+        question, problem = _asked_before(run)
     else:
-        if not resume:
-            run.start(question)
-        first = [fastest, *study.seeds_of(searching.space, known)]
-        report = _Report(run, question, trials, json)
-        try:
-            progress = searching.optimize(trials, first, report)
-        except KeyboardInterrupt:
-            say(f"\nInterrupted, the study is kept. Continue with: {_command(question, run, trials)}")
-            raise typer.Exit(130) from None
-        finally:
-            report.end()
-    candidates = list(progress.candidates.values())
-    answer = {
-        "run": str(run.folder),
-        "device": device,
-        "budget_ms": searching.budget_ms,
-        "risk": risk,
-        "n_trials": progress.n_trials,
-        "best": None,
-        "front": [candidate.to_dict() for candidate in pareto_front(candidates)],
-    }
-    best = best_within(candidates, searching.budget_ms, risk)
-    nearest = _nearest(searching, progress) if best is None else None
-    answer |= {"best": best.to_dict()} if best else {"nearest": nearest.to_dict() if nearest else None}
-    if not too_slow:
-        _write(run, answer)
+        limits = {"params_m": max_params, "gmacs": max_gmacs, "memory_mb": max_memory}
+        accuracy = _accuracy(data, split, images, measure, halving)
+        question, problem = _question(device or [], budget or [], space, risk, limits, weigh or [], accuracy)
+        question |= {"seed": seed, "sampler": _known_sampler(sampler), "weights": str(weights) if weights else None}
+        question |= _storage(storage, study)
+    _check_folder(run, question, resume)
+    if verify is not None and measure is None:
+        from supersam.errors import UsageError
+
+        raise UsageError("--verify K measures a predicted front; it needs --data DIR and --measure N")
+    searching = build(question, run, problem, storage)
+    _introduce(searching)
+    unmet = _unmet(searching, json)
+    if unmet:
+        raise typer.Exit(3)
+    if searching.storage:
+        check(searching.storage)
+    if not resume:
+        _start(run, question, problem)
+    live = LiveLine(run, question, trials, json)
+    try:
+        ledger = _optimize(searching, question, workers, trials, live)
+        candidates = _verified(searching, ledger, verify)
+    except KeyboardInterrupt:
+        say(f"\nInterrupted, the study is kept. Continue with: {command(question, run, trials, workers)}")
+        raise typer.Exit(130) from None
+    finally:
+        live.end()
+    answer = answer_of(run, question, problem, candidates, ledger)
+    _write(run, answer)
     if json:
         print_json(answer)
     else:
-        _show(run, question, best, pareto_front(candidates))
-    if nearest is not None:
-        over = nearest.bound_ms(risk) - searching.budget_ms
-        say(
-            f"Nothing in {question['space_name']} meets {budget} on {device}; the nearest is {nearest.digest} at "
-            f"{nearest.bound_ms(risk):.3g} ms ({_bound_name(risk)}), {over:.3g} ms over."
-        )
+        show_answer(run, answer)
+    missed = [found for found in answer["devices"].values() if found["budget_ms"] is not None and found["best"] is None]
+    if missed:
+        say(f"Nothing that was found meets {missed[0]['budget_ms']:g} ms on {missed[0]['device']}; give more --trials.")
         raise typer.Exit(3)
 
 
 def _question(
-    device: str, budget: str, space: str, seed: int, risk: str, data: Path | None, split: str, images: int, weights: Any
-) -> dict[str, Any]:
-    """Return everything that decides the answer, as it is written into the run."""
-    import hashlib
+    devices: list[str],
+    budgets: list[str],
+    space: str,
+    risk: str,
+    limits: dict[str, float | None],
+    weigh: list[str],
+    accuracy: dict[str, Any] | str,
+) -> tuple[dict[str, Any], "Problem"]:
+    """Return everything that decides the answer, as it is written into the run, and the problem."""
     import platform
 
     import optuna
 
     from supersam import __version__
+    from supersam.errors import UsageError
     from supersam.latency import load_table
+    from supersam.search.objective import parse_objective
+    from supersam.search.problem import Device, Limits, Problem
     from supersam.space import load_space
     from supersam.units import parse_latency_ms
 
-    budget_ms = parse_latency_ms(budget)
-    loaded, table = load_space(space), load_table(device)
-    return {
-        "device": device,
-        "table": table.name,
-        "table_sha256": hashlib.sha256(table.to_json().encode()).hexdigest(),
-        "budget": budget,
-        "budget_ms": budget_ms,
+    if not devices:
+        raise UsageError("for which device? Give --device NAME; list them with: supersam devices")
+    if len(set(devices)) < len(devices):
+        raise UsageError(f"a device is given twice: {', '.join(devices)}")
+    if len(budgets) not in (0, 1, len(devices)):
+        raise UsageError(f"{len(budgets)} budgets for {len(devices)} devices; give one for all or one for each")
+    parsed = [parse_latency_ms(text) for text in budgets]
+    texts = (budgets or [""]) * (1 if len(budgets) > 1 else len(devices))
+    milliseconds = (parsed or [None]) * (1 if len(budgets) > 1 else len(devices))  # type: ignore[list-item]
+    loaded = load_space(space)
+    found = [Device(name, load_table(name), ms) for name, ms in zip(devices, milliseconds, strict=True)]
+    problem = Problem(loaded, tuple(found), risk, Limits(**limits))
+    for one in found:
+        one.table.predict(loaded.smallest())
+    question = {
+        "device": devices[0],
+        "table": found[0].table.name,
+        "table_sha256": found[0].fingerprint,
+        "budget": texts[0] or None,
+        "budget_ms": milliseconds[0],
+        "devices": [
+            {"device": one.name, "table": one.table.name, "table_sha256": one.fingerprint, "budget_ms": one.budget_ms}
+            for one in found
+        ],
+        "limits": limits,
+        "objective": parse_objective(weigh).weights,
         "risk": risk,
         "space": space,
         "space_name": loaded.name,
         "space_fingerprint": loaded.fingerprint,
-        "seed": seed,
-        "accuracy": {"data": str(data), "split": split, "images": images, "prompts": PROMPTS} if data else "archive",
-        "weights": str(weights) if weights else None,
+        "space_content": loaded.model_dump(mode="json"),
+        "accuracy": accuracy,
         "versions": {"supersam": __version__, "optuna": optuna.__version__, "python": platform.python_version()},
     }
+    return question, problem
 
 
-def _prepare(
-    run: "Run", question: dict[str, Any], resume: bool, data: Path | None, weights: Path | None
-) -> tuple["Search", dict[Any, Any]]:
-    """Check the run's folder and build the search; nothing is written if anything does not fit."""
+def _accuracy(data: Path | None, split: str, images: int, measure: int | None, halving: bool) -> dict[str, Any] | str:
     from supersam.errors import UsageError
-    from supersam.latency import load_table
-    from supersam.search.accuracy import ArchiveAccuracy
-    from supersam.search.study import Search
-    from supersam.space import load_space
 
-    if resume:
-        _check_same(run, question)
-    elif run.exists:
-        raise UsageError(f"{run.folder} holds a run already; continue it with --resume or choose another --out")
-    space, table = load_space(question["space"]), load_table(question["device"])
-    table.predict(space.smallest())
-    known: dict[Any, Any] = {}
     if data is None:
-        from supersam.results import load_archive
+        if measure is not None or halving:
+            raise UsageError("--measure and --halving need --data DIR: without images nothing can be measured")
+        return "archive"
+    found: dict[str, Any] = {"data": str(data), "split": split, "images": images, "prompts": PROMPTS}
+    return found | ({"measure": measure} if measure is not None else {}) | ({"halving": True} if halving else {})
 
-        if weights is not None:
-            raise UsageError("--weights needs --data DIR: accuracies of other weights have to be measured")
-        accuracy: Any = ArchiveAccuracy(load_archive(), space)
-        known = accuracy.measured
+
+def _known_sampler(name: str) -> str:
+    from supersam.errors import UsageError, suggest
+    from supersam.search.samplers import SAMPLERS
+
+    if name not in SAMPLERS:
+        raise UsageError(f"unknown sampler {name!r} (there: {', '.join(SAMPLERS)}).{suggest(name, list(SAMPLERS))}")
+    return name
+
+
+def _storage(storage: str | None, study: str | None) -> dict[str, Any]:
+    from supersam.errors import UsageError
+    from supersam.search.storage import hide_password
+
+    if storage is None and study is not None:
+        raise UsageError("--study NAME needs --storage URL: a run's own folder holds one study")
+    return {"storage": hide_password(storage) if storage else None, "study": study or "search"}
+
+
+def _asked_before(run: "Run") -> tuple[dict[str, Any], "Problem"]:
+    """Return the question of a run, completed where an earlier version did not write a field."""
+    from supersam.search.build import build_problem
+
+    question = _completed(run.question())
+    return question, build_problem(question, run)
+
+
+def _completed(question: dict[str, Any]) -> dict[str, Any]:
+    one = {key: question.get(key) for key in ("device", "table", "table_sha256", "budget_ms")}
+    limits = {"params_m": None, "gmacs": None, "memory_mb": None}
+    defaults: dict[str, Any] = {"devices": [one], "limits": limits, "objective": {}, "sampler": "nsga2"}
+    return {**defaults, "storage": None, "study": "search", **question}
+
+
+def _check_folder(run: "Run", question: dict[str, Any], resume: bool) -> None:
+    """Check that the run's folder is free, or that what it was asked is what is asked now."""
+    from supersam.errors import UsageError
+
+    if not resume:
+        if run.exists:
+            raise UsageError(f"{run.folder} holds a run already; continue it with --resume or choose another --out")
+        return
+    before = _completed(run.question())
+    for key in SAME:
+        if _text(before.get(key)) != _text(question[key]):
+            now, then = (_short(asked, key) for asked in (question, before))
+            raise UsageError(f"{run.folder} was searched with another {key} ({then}, now {now})")
+
+
+def _short(question: dict[str, Any], key: str) -> str:
+    if key == "devices":
+        return ", ".join(f"{one['device']} {one['budget_ms']} ms" for one in question["devices"])
+    return str(question.get(key))
+
+
+def _introduce(searching: "Search") -> None:
+    from supersam.search.accuracy import ArchiveAccuracy
+
+    source = searching.accuracy
+    if isinstance(source, ArchiveAccuracy):
         say(
-            f"accuracy: {len(known)} measured subnets of {space.name} in the archive, the rest predicted "
-            f"(error {accuracy.error:.3f}, one left out)"
+            f"accuracy: {len(source.measured)} measured subnets of {searching.problem.space.name} in the archive, "
+            f"the rest predicted (error {source.error:.3f}, one left out)"
         )
-    else:
-        accuracy = _measured(question, space, data, weights)
-    searching = Search(run, space, table, question["budget_ms"], question["risk"], accuracy, question["seed"])
-    return searching, known
 
 
-def _measured(question: dict[str, Any], space: Any, data: Path, weights: Path | None) -> Any:
-    from supersam._paths import starter_dir
-    from supersam.checkpoints.starter import WEIGHTS
-    from supersam.checkpoints.supernets import load_supernet
-    from supersam.data.coco import load_packs
-    from supersam.errors import UsageError
-    from supersam.search.accuracy import measured_accuracy
+def _unmet(searching: "Search", json: bool) -> bool:
+    """Say what is nearest to a budget that nothing in the space meets; return whether there is one."""
+    from supersam.results import Candidate
+    from supersam.search.study import fastest
 
-    model, _ = load_supernet(weights or starter_dir() / WEIGHTS)
-    supernet: Any = model.image_encoder
-    if not supernet.space.contains_space(space):
-        raise UsageError(
-            f"the weights are of the space {supernet.space.name}, which does not contain {space.name}; "
-            "train it (supersam train) and give --weights FILE"
+    problem = searching.problem
+    for number, device in enumerate(problem.devices):
+        if device.budget_ms is None:
+            continue
+        found = fastest(problem, number)
+        latency = device.table.predict(found)
+        over = problem.bound_ms(latency) - device.budget_ms
+        if over <= 0:
+            continue
+        nearest = Candidate(found, searching.accuracy(found), latency)
+        if json:
+            shown = {"run": None, "device": device.name, "budget_ms": device.budget_ms, "risk": problem.risk}
+            print_json(shown | {"n_trials": 0, "best": None, "front": [], "nearest": nearest.to_dict()})
+        bound = "median" if problem.risk == "median" else "upper 90 % bound"
+        say(
+            f"Nothing in {problem.space.name} meets {device.budget_ms:g} ms on {device.name}; the nearest is "
+            f"{nearest.digest} at {problem.bound_ms(latency):.3g} ms ({bound}), {over:.3g} ms over."
         )
-    wanted = question["accuracy"]
-    packs = load_packs(data, wanted["split"])
-    return measured_accuracy(model, packs, load_packs(data, "train-fit"), wanted["images"], 6, list(PROMPTS))
+        return True
+    return False
 
 
-def _check_same(run: "Run", question: dict[str, Any]) -> None:
-    from supersam.errors import UsageError
+def _optimize(searching: "Search", question: dict[str, Any], workers: int, trials: int, live: Any) -> "Ledger":
+    from supersam.search.study import fastest, seeds_of
 
-    before = run.question()
-    for key in ("device", "table_sha256", "budget_ms", "risk", "space_fingerprint", "seed", "weights"):
-        if before.get(key) != question[key]:
-            raise UsageError(f"{run.folder} was searched with another {key} ({before.get(key)}, now {question[key]})")
-    if json_module.dumps(before["accuracy"]) != json_module.dumps(question["accuracy"]):
-        raise UsageError(f"{run.folder} took its accuracies from {before['accuracy']}, not from {question['accuracy']}")
+    known = getattr(searching.accuracy, "measured", {})
+    fast = [fastest(searching.problem, number) for number in range(len(searching.problem.devices))]
+    first = list(dict.fromkeys([*fast, *seeds_of(searching.problem.space, known)]))
+    if workers == 1:
+        return searching.optimize(trials, first, live)
+    from supersam.search.workers import optimize_together
+
+    searching.prepare(first)
+    return optimize_together(searching, question, workers, trials, live)
+
+
+def _verified(searching: "Search", ledger: "Ledger", most: int | None) -> list[Any]:
+    """Return the candidates, the front measured where accuracy was predicted and there are images."""
+    from supersam.search.learning import LearningAccuracy
+    from supersam.search.verify import verify
+
+    source = searching.accuracy
+    recorded = {candidate.digest: candidate for candidate in searching.run.candidates()}
+    candidates = [recorded.get(digest, candidate) for digest, candidate in ledger.candidates.items()]
+    if not isinstance(source, LearningAccuracy):
+        return candidates
+    in_full = getattr(source.measure, "in_full", lambda: source.measure)()
+    found = verify(candidates, most, in_full, lambda measured: searching.run.append(measured, verified=True))
+    return list(found.values())
+
+
+def _start(run: "Run", question: dict[str, Any], problem: "Problem") -> None:
+    for device in problem.devices:
+        device.table.save(run.tables_dir / f"{device.table.name}.json")
+    run.start(question)
+
+
+def _write(run: "Run", answer: dict[str, Any]) -> None:
+    from supersam._paths import write_atomically
+
+    write_atomically(run.result_file, json_module.dumps(answer, indent=1) + "\n")
 
 
 def _next_free(folder: Path) -> Path:
@@ -195,102 +334,5 @@ def _next_free(folder: Path) -> Path:
     return folder / f"search-{number}"
 
 
-def _nearest(searching: "Search", progress: "Progress") -> "Candidate":
-    """Return the fastest architecture that was judged."""
-    from supersam.results import Candidate
-    from supersam.search.study import bound_ms
-
-    judged = [candidate.architecture for candidate in progress.candidates.values()] + list(progress.rejected)
-    fastest = min(judged, key=lambda architecture: bound_ms(searching.table, architecture, searching.risk))
-    return Candidate(fastest, searching.accuracy(fastest), searching.table.predict(fastest))
-
-
-def _bound_name(risk: str) -> str:
-    return "median" if risk == "median" else "upper 90 % bound"
-
-
-def _command(question: dict[str, Any], run: "Run", trials: int) -> str:
-    parts = [f"supersam search --device {question['device']} --budget {question['budget']} --space {question['space']}"]
-    parts.append(f"--trials {trials} --seed {question['seed']} --risk {question['risk']} --out {run.folder} --resume")
-    if question["accuracy"] != "archive":
-        wanted = question["accuracy"]
-        parts.append(f"--data {wanted['data']} --split {wanted['split']} --images {wanted['images']}")
-    if question["weights"]:
-        parts.append(f"--weights {question['weights']}")
-    return " ".join(parts)
-
-
-def _write(run: "Run", answer: dict[str, Any]) -> None:
-    from supersam._paths import write_atomically
-
-    write_atomically(run.result_file, json_module.dumps(answer, indent=1) + "\n")
-
-
-def _show(run: "Run", question: dict[str, Any], best: "Candidate | None", front: list["Candidate"]) -> None:
-    def row(mark: str, candidate: "Candidate") -> list[str]:
-        shown = candidate.to_dict()
-        low, high = candidate.latency.lo, candidate.latency.hi
-        return [
-            mark,
-            candidate.digest,
-            f"{candidate.accuracy.value:.3f} {candidate.accuracy.source}",
-            f"{candidate.latency.ms:.3g} [{low:.3g}-{high:.3g}] {candidate.latency.method}",
-            f"{shown['gmacs']:.3g}",
-            f"{shown['params_m']:.3g}",
-            candidate.architecture.describe(),
-        ]
-
-    rows = [row("best" if best and found.digest == best.digest else "", found) for found in front]
-    if best and all(found.digest != best.digest for found in front):
-        rows.append(row("best", best))
-    if rows:
-        print_table(["", "digest", "mIoU", "latency ms [90 %]", "GMACs", "params M", "architecture"], rows)
-    if best:
-        bound = _bound_name(question["risk"])
-        say(f"\nbest within {question['budget']} on {question['device']} ({bound}): {best.digest}")
-        say(f"keep it:  supersam extract {run.folder} best -o best.safetensors")
-        say(f"look:     supersam dashboard {run.folder.parent}")
-
-
-class _Report:
-    """The live line of a search: one that rewrites itself on a terminal, else one every few seconds."""
-
-    EVERY_S = 5.0
-
-    def __init__(self, run: "Run", question: dict[str, Any], trials: int, quiet: bool) -> None:
-        self.question, self.trials, self.live = question, trials, sys.stderr.isatty()
-        self.started = self.last = time.monotonic()
-        self.before: int | None = None
-        self.quiet = quiet and not self.live
-
-    def __call__(self, progress: "Progress") -> None:
-        now = time.monotonic()
-        if self.before is None:
-            self.before = progress.n_trials - 1
-        if self.quiet or (now - self.last < (0.2 if self.live else self.EVERY_S)):
-            return
-        self.last = now
-        line = self._line(progress, now)
-        if self.live:
-            sys.stderr.write(f"\r\x1b[K{line}")
-            sys.stderr.flush()
-        else:
-            say(line)
-
-    def _line(self, progress: "Progress", now: float) -> str:
-        from supersam.results import best_within, pareto_front
-
-        found = list(progress.candidates.values())
-        best = best_within(found, self.question["budget_ms"], self.question["risk"])
-        shown = f"{best.digest} {best.accuracy.value:.3f} @ {best.latency.ms:.3g} ms" if best else "none yet"
-        done = progress.n_trials - (self.before or 0)
-        left = (now - self.started) / max(1, done) * (self.trials - progress.n_trials)
-        return (
-            f"trial {progress.n_trials}/{self.trials} · front {len(pareto_front(found))} · "
-            f"best <= {self.question['budget']}: {shown} · {left:.0f} s left"
-        )
-
-    def end(self) -> None:
-        """Leave the live line."""
-        if self.live:
-            sys.stderr.write("\r\x1b[K")
+def _text(value: Any) -> str:
+    return json_module.dumps(value, sort_keys=True)

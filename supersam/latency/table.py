@@ -140,6 +140,22 @@ class LatencyTable(_Model):
             method=max((entry.method for entry in found), key=METHODS.index),
         )
 
+    def of_part(self, part: Part) -> Latency:
+        """Return what a part adds to the latency of an encoder.
+
+        Raises:
+            MissingEntryError: if the table says nothing about it.
+        """
+        try:
+            entry = self._entry(part)
+        except KeyError:
+            raise MissingEntryError(
+                f"table {self.name} has no entry for {part.key}; "
+                f"measure it with: supersam profile --device {self.name} --space SPACE"
+            ) from None
+        factor, spread = self.composition.factor, self.composition.spread
+        return Latency(factor * entry.ms, factor * entry.lo / spread, factor * entry.hi * spread, entry.method)
+
     def missing(self, architectures: Iterable[AnyArchitecture]) -> list[Part]:
         """Return the parts this table says nothing about."""
         if self.estimator is not None:
@@ -239,11 +255,18 @@ def load_table(device: str, folder: Path | None = None) -> LatencyTable:
     if device in tables:
         return read_table(tables[device])
     names = list(tables)
+    damaged: LatencyTableError | None = None
     for path in tables.values():
-        table = read_table(path)
+        try:
+            table = read_table(path)
+        except LatencyTableError as problem:  # of a device that may not be the one asked for
+            damaged = problem
+            continue
         if device in table.aliases:
             return table
         names += table.aliases
+    if damaged is not None:
+        raise damaged
     raise UsageError(
         f"unknown device {device!r}.{suggest(device, names)} Devices: {', '.join(sorted(names))}. "
         "List them with: supersam devices; add your own with: supersam profile --device NAME"

@@ -24,6 +24,7 @@ class Candidate:
     architecture: AnyArchitecture
     accuracy: Accuracy
     latency: Latency
+    also: dict[str, Latency] = field(default_factory=dict)  # on further devices of a search, by name
 
     @property
     def digest(self) -> str:
@@ -36,18 +37,18 @@ class Candidate:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields other tools read (README, "The JSON of a candidate")."""
         ops = count(self.architecture)
+        also = {device: _latency_fields(latency) for device, latency in self.also.items()}
         return {
             "digest": self.digest,
             "accuracy": round(self.accuracy.value, 5),
             "accuracy_source": self.accuracy.source,
             "accuracy_interval": [round(bound, 5) for bound in self.accuracy.interval],
             "packs": self.accuracy.packs,
-            "latency_ms": round(self.latency.ms, 4),
-            "latency_interval_ms": [round(self.latency.lo, 4), round(self.latency.hi, 4)],
-            "latency_method": self.latency.method,
+            **_latency_fields(self.latency),
             "gmacs": round(ops.gmacs, 5),
             "params_m": round(ops.params / 1e6, 5),
             "architecture": self.architecture.to_dict(),
+            **({"also": also} if also else {}),
         }
 
     @staticmethod
@@ -57,15 +58,28 @@ class Candidate:
         Raises:
             KeyError, TypeError, ValueError, SearchSpaceError: if it is none.
         """
-        lo, hi = map(float, content["latency_interval_ms"])
         low, high = map(float, content["accuracy_interval"])
         packs = {pack: dict(prompts) for pack, prompts in dict(content["packs"]).items()}
         return Candidate(
             architecture_from_dict(content["architecture"]),
             Accuracy(float(content["accuracy"]), content["accuracy_source"], (low, high), packs),
-            Latency(float(content["latency_ms"]), lo, hi, content["latency_method"]),
+            _latency(content),
+            {device: _latency(fields) for device, fields in content.get("also", {}).items()},
         )
 
     def on(self, table: LatencyTable) -> "Candidate":
         """Return the same architecture and accuracy with the latency of another device."""
         return Candidate(self.architecture, self.accuracy, table.predict(self.architecture))
+
+
+def _latency_fields(latency: Latency) -> dict[str, Any]:
+    return {
+        "latency_ms": round(latency.ms, 4),
+        "latency_interval_ms": [round(latency.lo, 4), round(latency.hi, 4)],
+        "latency_method": latency.method,
+    }
+
+
+def _latency(fields: dict[str, Any]) -> Latency:
+    lo, hi = map(float, fields["latency_interval_ms"])
+    return Latency(float(fields["latency_ms"]), lo, hi, fields["latency_method"])

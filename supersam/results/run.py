@@ -1,7 +1,26 @@
 """A search run: a folder that says what was asked, with what, and everything that was found.
 
-``run.json`` holds the question (device, budget, space, seeds, hashes of the table and the weights),
-``candidates.jsonl`` one evaluated candidate a line, ``study.db`` Optuna's own record, ``result.json`` the answer.
+A folder holds all it takes to understand and repeat the search:
+
+``run.json``
+    The question as resolved. ``schema`` (1), ``device``, ``table``, ``table_sha256``, ``budget``, ``budget_ms`` (null:
+    the whole front), ``risk``, ``space``, ``space_name``, ``space_fingerprint``, ``seed``, ``accuracy`` (``"archive"``
+    or what was measured on), ``weights``, ``versions``; since 0.2 also ``devices`` (each with name, table, sha256 and
+    budget; the first one is repeated in the fields above), ``limits``, ``objective``, ``sampler``, ``storage``,
+    ``study``, ``space_content`` (the space itself).
+``tables/NAME.json``
+    The latency tables the search used.
+``candidates.jsonl``
+    One evaluated candidate a line (README, "The JSON of a candidate"), in the order in which they were found. A line
+    may add ``trial`` (number in the study), ``at`` (local time of the answer), ``seconds`` (from proposal to answer),
+    ``verified`` (true: measured after the search, replaces an earlier line). Of lines of one digest the last counts.
+``study.db``
+    Optuna's own record in SQLite, unless another storage was asked for. Attributes of a trial: ``worker``,
+    ``digest`` (claimed), ``accuracy``, ``rejected`` (why no accuracy was asked for), ``pruned``.
+``result.json``
+    The answer as ``supersam search --json`` prints it.
+
+Readers ignore fields they do not know.
 """
 
 import json
@@ -38,6 +57,10 @@ class Run:
         return self.folder / "study.db"
 
     @property
+    def tables_dir(self) -> Path:
+        return self.folder / "tables"
+
+    @property
     def result_file(self) -> Path:
         return self.folder / "result.json"
 
@@ -67,14 +90,18 @@ class Run:
             raise DamagedError(f"{self.folder} was written by a newer version (schema {schema}); upgrade supersam")
         return question
 
-    def append(self, candidate: Candidate) -> None:
-        """Add one candidate; a line is written whole or, if the machine dies, ignored by ``candidates``."""
+    def append(self, candidate: Candidate, **noted: Any) -> None:
+        """Add one candidate; a line is written whole or, if the machine dies, ignored by ``candidates``.
+
+        Args:
+            noted: more fields of the line, such as ``trial``, ``at`` and ``seconds``.
+        """
         with self.candidates_file.open("a+b") as file:
             if file.tell() > 0:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":  # a line torn by a crash is closed, and skipped when it is read
                     file.write(TORN.encode() + b"\n")
-            file.write(json.dumps(candidate.to_dict()).encode() + b"\n")
+            file.write(json.dumps(candidate.to_dict() | noted).encode() + b"\n")
 
     def candidates(self) -> list[Candidate]:
         """Return everything that was evaluated, each architecture once; a torn last line is left out."""

@@ -1,20 +1,19 @@
 """Where the search gets accuracies from: measured on images, or from the archive and a model fitted to it."""
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from supersam.errors import MissingError
 from supersam.results import Accuracy, Archive
+from supersam.search.objective import Objective
 from supersam.space import AnyArchitecture, SearchSpace
 
 Vector = NDArray[np.float64]
 RIDGE = 1.0  # prior strength in units of the noise: one observation's worth
 LEAST_MEASURED = 20
 SPREAD_95 = 1.96
-CALIBRATION_IMAGES = 48  # for the BatchNorm statistics of a measured subnet
 
 
 class AccuracySource(Protocol):
@@ -31,9 +30,9 @@ class ArchiveAccuracy:
     that of the leave-one-out errors.
     """
 
-    def __init__(self, archive: Archive, space: SearchSpace) -> None:
+    def __init__(self, archive: Archive, space: SearchSpace, objective: Objective = Objective()) -> None:
         self.space = space
-        self.measured = {a: accuracy for a, accuracy in archive.measured.items() if space.contains(a)}
+        self.measured = {a: objective.apply(found) for a, found in archive.measured.items() if space.contains(a)}
         if len(self.measured) < LEAST_MEASURED:
             raise MissingError(
                 f"the archive has {len(self.measured)} measured subnets of {space.name}, too few to predict from; "
@@ -73,26 +72,3 @@ class ArchiveAccuracy:
                 for kind in self.space.variables()[f"{stage}.block"]:
                     columns += [kind == block and one for one in chosen]
         return np.array(columns, dtype=np.float64)
-
-
-def measured_accuracy(
-    model: Any, packs: list[Any], calibration: list[Any], images: int, masks_per_image: int, prompts: list[str]
-) -> Callable[[AnyArchitecture], Accuracy]:
-    """Return a source that evaluates each subnet on images, its BatchNorm statistics recalibrated first.
-
-    Args:
-        model: a ``Sam`` whose image encoder is a supernet.
-        packs: what is evaluated on; calibration: what the statistics are taken from.
-        images: of each pack, evenly spread.
-    """
-    from supersam.checkpoints.subnets import extract_subnet
-    from supersam.evaluate.evaluator import calibration_batches, evaluate
-    from supersam.evaluate.recalibrate import recalibrate
-
-    def measure(architecture: AnyArchitecture) -> Accuracy:
-        subnet = extract_subnet(model, architecture)
-        recalibrate(subnet.image_encoder, calibration_batches(calibration, architecture.resolution, CALIBRATION_IMAGES))
-        report = evaluate(subnet, architecture.resolution, packs, prompts, images, masks_per_image)
-        return report.accuracy()
-
-    return measure

@@ -1,43 +1,54 @@
-"""The search: Optuna proposes architectures, the latency table judges them for free, accuracy is asked for the rest.
+"""The search: a sampler proposes architectures, the tables judge them for free, accuracy is asked for the rest.
 
-Two objectives, accuracy and latency, with the budget as a constraint (``Trial.set_constraint`` of Optuna 5).
-Architectures far beyond the budget are told as failed before any accuracy is asked; no value is invented.
+Objectives are accuracy and the latency on each device, budgets are constraints (``Trial.set_constraint`` of Optuna 5).
+What the tables reject is told as failed before any accuracy is asked; no value is invented. An architecture is claimed
+in the study before it is evaluated, so that no two workers evaluate the same one.
 """
 
+import multiprocessing
 import random
+import time
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import optuna
-import sqlalchemy
-from optuna.trial import Trial, TrialState
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
 
-from supersam.latency import LatencyTable
-from supersam.results import Candidate, Run
+from supersam.errors import UsageError
+from supersam.results import Run
 from supersam.search.accuracy import AccuracySource
+from supersam.search.exact_front import exact_front
+from supersam.search.halving import Pruned
+from supersam.search.history import DIGEST, REASON, WORKER
+from supersam.search.ledger import (
+    ACCURACY,
+    Ledger,
+    accuracy_from_dict,
+    accuracy_to_dict,
+    is_dead,
+    this_worker,
+    worker_of,
+)
+from supersam.search.problem import Problem
+from supersam.search.samplers import STATELESS, make_sampler
+from supersam.search.storage import close, open_storage, retry
 from supersam.space import AnyArchitecture, SearchSpace
 
-POPULATION = 24
 STUDY = "search"
-REACH = 2.0  # the front is followed up to this many budgets, to show what a larger one would buy
 PATIENCE = 20  # proposals for each trial before a small space counts as exhausted
+STUCK = 10  # proposals in a row that led to nothing, before a random one is queued
+RUNNING = (TrialState.RUNNING,)
+LOOK_EVERY_S = 0.2  # for whether another worker's claim still stands
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-@dataclass
-class Progress:
-    """What a search knows so far."""
-
-    candidates: dict[str, Candidate] = field(default_factory=dict)
-    rejected: set[AnyArchitecture] = field(default_factory=set)  # too slow to be asked for an accuracy
-
-    @property
-    def n_trials(self) -> int:
-        """The number of different architectures judged."""
-        return len(self.candidates) + len(self.rejected)
+class NotEvaluated(Exception):
+    """A proposal that needs no evaluation; its trial is told as failed."""
 
 
 @dataclass(frozen=True)
@@ -45,108 +56,229 @@ class Search:
     """One question and how it is answered."""
 
     run: Run
-    space: SearchSpace
-    table: LatencyTable
-    budget_ms: float
-    risk: str
+    problem: Problem
     accuracy: AccuracySource
     seed: int
+    sampler: str = "auto"
+    storage: str | None = None  # URL; None: SQLite in the run's folder
+    study_name: str = STUDY
 
     def open_study(self) -> optuna.Study:
-        """Open the run's study, new or continued."""
-        study = optuna.create_study(
-            storage=_sqlite(self.run), study_name=STUDY, directions=["maximize", "minimize"], load_if_exists=True
-        )
-        # A sampler's random state is not stored, so a continued run draws from a stream of its own.
-        seed = random.Random(f"{self.seed}/{len(study.get_trials(deepcopy=False))}").randrange(2**31)
+        """Open the study, new or continued.
+
+        Raises:
+            UsageError: if the study in the storage is of another question.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.sampler = optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=seed)
-            study.set_metric_names(["accuracy", "latency_ms"])
+            study = optuna.create_study(
+                storage=open_storage(self.storage or self._local_storage()),
+                study_name=self.study_name,
+                directions=["maximize", *("minimize" for _ in self.problem.devices)],
+                load_if_exists=True,
+            )
+            known = study.get_trials(deepcopy=False)
+            if not known:
+                study.set_metric_names(["accuracy", *(f"latency_ms {device.name}" for device in self.problem.devices)])
+        self._check_same(study)
         return study
 
-    def optimize(
-        self, n_trials: int, first: Iterable[AnyArchitecture], on_trial: Callable[[Progress], None]
-    ) -> Progress:
-        """Judge architectures until ``n_trials`` different ones are known.
+    def make_sampler(self, n_known: int) -> BaseSampler:
+        """Return the sampler of a worker that joins when ``n_known`` trials are there."""
+        if self.sampler in STATELESS:
+            return make_sampler(self.sampler, self.problem, self.seed)
+        # The state of Optuna's own samplers is not stored, so who joins or goes on draws from a stream of its own.
+        worker = multiprocessing.current_process().name
+        seed = random.Random(f"{self.seed}/{n_known}/{worker}").randrange(2**31)
+        return make_sampler(self.sampler, self.problem, seed)
+
+    def _local_storage(self) -> str:
+        return f"sqlite:///{self.run.study_file}"
+
+    def _check_same(self, study: optuna.Study) -> None:
+        asked = {
+            "space_fingerprint": self.problem.space.fingerprint,
+            "tables": [device.fingerprint for device in self.problem.devices],
+            "budgets_ms": [device.budget_ms for device in self.problem.devices],
+            "risk": self.problem.risk,
+        }
+        before = study.user_attrs.get("question")
+        if before is None:
+            study.set_user_attr("question", asked)
+        elif before != asked:
+            wrong = next(key for key in asked if before.get(key) != asked[key])
+            raise UsageError(
+                f"the study {self.study_name!r} in this storage was made with other {wrong} "
+                f"({before.get(wrong)}, now {asked[wrong]}); choose another --study NAME"
+            )
+
+    def prepare(self, first: Iterable[AnyArchitecture]) -> None:
+        """Queue the first architectures if the study is empty, and give the trials of dead workers to the living."""
+        study = self.open_study()
+        trials = study.get_trials(deepcopy=False)
+        for architecture in first if not trials else ():
+            study.enqueue_trial(self.problem.space.encode(architecture))
+        for trial in trials:
+            if trial.state in RUNNING and is_dead(worker_of(trial)):
+                give_back(study, trial)
+        close(study)
+
+    def optimize(self, n_trials: int, first: Iterable[AnyArchitecture], on_trial: Callable[[Ledger], None]) -> Ledger:
+        """Evaluate architectures until ``n_trials`` different ones are known.
 
         Args:
             first: architectures to begin with, such as the extremes and what is known to be good.
             on_trial: called after every trial.
         """
-        study = self.open_study()
-        progress = self._known(study)
-        if progress.n_trials == 0:
-            for architecture in first:
-                study.enqueue_trial(self.space.encode(architecture))
-        proposals = 0
-        while progress.n_trials < n_trials and proposals < PATIENCE * n_trials:
-            proposals += 1
-            self._judge(study, study.ask(), progress)
-            on_trial(progress)
-        return progress
+        self.prepare(first)
+        worker = Worker(self)
+        recorder = Recorder(self, worker)
 
-    def _judge(self, study: optuna.Study, trial: Trial, progress: Progress) -> None:
-        choices = {name: trial.suggest_categorical(name, allowed) for name, allowed in self.space.variables().items()}
-        architecture = self.space.decode(choices)
-        trial.set_user_attr("digest", architecture.digest)
-        candidate = progress.candidates.get(architecture.digest)
-        if candidate is None:
-            if bound_ms(self.table, architecture, self.risk) > REACH * self.budget_ms:
-                progress.rejected.add(architecture)
-                study.tell(trial, state=TrialState.FAIL)
+        def after(ledger: Ledger) -> None:
+            recorder.write()
+            on_trial(ledger)
+
+        recorder.record()
+        try:
+            worker.work(n_trials, after)
+            recorder.record()
+        finally:
+            close(worker.study)
+        return worker.ledger
+
+
+class Recorder:
+    """Copies what the study knows into the run's folder, one line for each candidate."""
+
+    def __init__(self, search: Search, worker: "Worker | None" = None) -> None:
+        self.run = search.run
+        self.study = worker.study if worker else search.open_study()
+        recorded = {candidate.digest: candidate for candidate in search.run.candidates()}
+        self.written = set(recorded)
+        self.ledger = worker.ledger if worker else Ledger(search.problem, recorded)
+
+    def record(self) -> None:
+        """Read the study and append the candidates that are not in the folder yet."""
+        self.ledger.update(self.study)
+        self.write()
+
+    def write(self) -> None:
+        """Append the candidates that are not in the folder yet."""
+        if len(self.ledger.candidates) == len(self.written):
+            return
+        for digest in [digest for digest in self.ledger.candidates if digest not in self.written]:
+            trial = self.ledger.trial_of[digest]
+            began, ended = trial.datetime_start, trial.datetime_complete
+            self.run.append(
+                self.ledger.candidates[digest],
+                trial=trial.number,
+                at=ended.isoformat(timespec="milliseconds") if ended else None,
+                seconds=round((ended - began).total_seconds(), 3) if began and ended else None,
+            )
+            self.written.add(digest)
+
+
+class Worker:
+    """Takes proposals from the study, evaluates them and tells the study, one after the other."""
+
+    def __init__(self, search: Search) -> None:
+        self.search, self.problem = search, search.problem
+        self.study = search.open_study()
+        self.study.sampler = search.make_sampler(len(self.study.get_trials(deepcopy=False)))
+        self.ledger = Ledger(search.problem, {one.digest: one for one in search.run.candidates()})
+        self.stuck = 0
+
+    def work(self, n_trials: int, on_trial: Callable[[Ledger], None]) -> None:
+        """Work until ``n_trials`` are evaluated by all workers together, or nothing new is found."""
+
+        def after(study: optuna.Study, trial: FrozenTrial) -> None:
+            self.ledger.update(study)
+            on_trial(self.ledger)
+            if self._is_done(n_trials):
+                study.stop()
+            self.stuck = 0 if trial.state is not TrialState.FAIL else self.stuck + 1
+            if self.stuck and self.stuck % STUCK == 0:
+                self._queue_another(trial.number)
+
+        self.ledger.update(self.study)
+        if not self._is_done(n_trials):
+            self.study.optimize(self._objective, catch=(NotEvaluated,), callbacks=[after])
+
+    def _is_done(self, n_trials: int) -> bool:
+        judged = len(self.ledger.candidates) + len(self.ledger.rejected) + len(self.ledger.pruned)
+        enough = len(self.ledger.candidates) + len(self.ledger.pruned) >= n_trials
+        return enough or judged >= self.problem.space.size or self.ledger.n_proposals >= PATIENCE * n_trials
+
+    def _queue_another(self, number: int) -> None:
+        """Queue a random architecture nobody has judged, so that a sampler that repeats itself gets on."""
+        rows = self.problem.random(np.random.default_rng([self.search.seed, number]), 16)
+        for architecture in map(self.problem.encoding.architecture, rows):
+            if architecture.digest not in self.ledger.candidates and architecture not in self.ledger.rejected:
+                self.study.enqueue_trial(self.problem.space.encode(architecture))
                 return
-            candidate = Candidate(architecture, self.accuracy(architecture), self.table.predict(architecture))
-            self.run.append(candidate)
-            progress.candidates[architecture.digest] = candidate
-        trial.set_constraint("budget", candidate.bound_ms(self.risk) - self.budget_ms)
-        study.tell(trial, [candidate.accuracy.value, candidate.latency.ms])
 
-    def _known(self, study: optuna.Study) -> Progress:
-        """Return what a run that is continued found before."""
-        candidates = {candidate.digest: candidate for candidate in self.run.candidates()}
-        variables = self.space.variables()
-        rejected = {
-            self.space.decode(trial.params)
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-            if trial.params.keys() == variables.keys()
-        }
-        return Progress(candidates, {a for a in rejected if a.digest not in candidates})
+    def _objective(self, trial: Trial) -> Sequence[float]:
+        trial.set_user_attr(WORKER, this_worker())
+        variables = self.problem.space.variables()
+        choices = {name: trial.suggest_categorical(name, allowed) for name, allowed in variables.items()}
+        architecture = self.problem.space.decode(choices)
+        latencies = self.problem.latencies(architecture)
+        self._claim(trial, architecture, self.problem.why_rejected(architecture, latencies))
+        try:
+            accuracy = self._accuracy(trial, architecture)
+        except Pruned as pruned:
+            trial.set_user_attr("pruned", str(pruned))
+            raise optuna.TrialPruned from pruned
+        for device, over in self.problem.over_budget(latencies).items():
+            trial.set_constraint(f"budget {device}", over)
+        return accuracy, *(latency.ms for latency in latencies)
+
+    def _claim(self, trial: Trial, architecture: AnyArchitecture, why_rejected: str) -> None:
+        """Claim an architecture for this trial.
+
+        A claim is written first and the others' are read after it. So of two workers at least one sees the other's
+        claim and gives way; if both do, the architecture is merely proposed again later. A trial that is done once
+        more for a dead worker does not give way but waits, so that it is not lost.
+        """
+        if why_rejected:
+            trial.set_user_attr(REASON, why_rejected)
+            raise NotEvaluated
+        digest = architecture.digest
+        if self.ledger.is_judged(digest):
+            raise NotEvaluated
+        trial.set_user_attr(DIGEST, digest)
+        self.ledger.update(self.study)
+        while self.ledger.must_wait(digest, trial.number):
+            if not self.ledger.is_retried(trial.number):
+                raise NotEvaluated
+            time.sleep(LOOK_EVERY_S)
+            self.ledger.update(self.study)
+        if self.ledger.is_judged(digest):
+            raise NotEvaluated
+
+    def _accuracy(self, trial: Trial, architecture: AnyArchitecture) -> float:
+        """Return the accuracy, which a worker that died may have left behind."""
+        left = trial.user_attrs.get(ACCURACY)
+        accuracy = accuracy_from_dict(left) if left else self.search.accuracy(architecture)
+        if not left:
+            trial.set_user_attr(ACCURACY, accuracy_to_dict(accuracy))
+        return accuracy.value
 
 
-def _sqlite(run: Run) -> optuna.storages.RDBStorage:
-    storage = optuna.storages.RDBStorage(f"sqlite:///{run.study_file}", engine_kwargs={"connect_args": {"timeout": 60}})
-
-    # Half of a trial's time is waiting for the disk; in this mode a power cut can lose the last trials, not the file.
-    @sqlalchemy.event.listens_for(storage.engine, "connect")
-    def _relax(connection: Any, record: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    storage.engine.dispose()  # connections made before the listener
-    return storage
+def give_back(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Fail the trial of a dead worker and queue it once more; of several that try, one does it."""
+    try:
+        study.tell(trial.number, state=TrialState.FAIL)
+    except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+        return  # another was faster
+    if trial.params:  # else it had not been proposed yet
+        retry(study, trial)
 
 
-def bound_ms(table: LatencyTable, architecture: AnyArchitecture, risk: str) -> float:
-    """Return what is compared with a budget: the upper bound of the latency, or its median."""
-    latency = table.predict(architecture)
-    return latency.ms if risk == "median" else latency.hi
-
-
-def fastest(space: SearchSpace, table: LatencyTable, risk: str) -> AnyArchitecture:
-    """Return an architecture that no single change makes faster, to know at once whether a budget can be met."""
-    variables = space.variables()
-    choices = space.encode(space.smallest())
-    best = bound_ms(table, space.decode(choices), risk)
-    improved = True
-    while improved:
-        improved = False
-        for name, allowed in variables.items():
-            for choice in allowed:
-                bound = bound_ms(table, space.decode(choices | {name: choice}), risk)
-                if bound < best:
-                    best, choices, improved = bound, choices | {name: choice}, True
-    return space.decode(choices)
+def fastest(problem: Problem, device: int = 0) -> AnyArchitecture:
+    """Return the architecture with the lowest latency bound on a device: can a budget be met at all?"""
+    rows = exact_front(problem.encoding, [], problem.bound_terms[device], np.inf)
+    return problem.encoding.architecture(rows[0])
 
 
 def seeds_of(space: SearchSpace, known: dict[AnyArchitecture, Any], count: int = 16) -> list[AnyArchitecture]:

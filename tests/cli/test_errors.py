@@ -22,6 +22,20 @@ SEARCH = ["search", "--device", "jetson-orin", "--budget", "30ms"]
         (["search", "--device", "jetson-orin", "--budget", "30"], 2, "30ms or 30s?"),
         (["search", "--device", "jetson-orin", "--budget", "-3ms"], 2, "Write it like 30ms"),
         (["search", "--device", "jetson-orin", "--budget", "3lightyears"], 2, "unknown unit"),
+        (["search", "--budget", "30ms"], 2, "--device NAME"),
+        ([*SEARCH, "--budget", "5ms"], 2, "2 budgets for 1 devices"),
+        ([*SEARCH, "--device", "jetson-orin"], 2, "given twice"),
+        ([*SEARCH, "--sampler", "linass"], 2, "Did you mean 'linas'?"),
+        ([*SEARCH, "--weigh", "nuclei"], 2, "nuclei=2"),
+        ([*SEARCH, "--weigh", "nuclii=2"], 2, "Did you mean 'nuclei'?"),
+        ([*SEARCH, "--halving"], 2, "--data DIR"),
+        ([*SEARCH, "--measure", "20"], 2, "--data DIR"),
+        ([*SEARCH, "--verify", "3"], 2, "--measure N"),
+        ([*SEARCH, "--study", "x"], 2, "--storage URL"),
+        ([*SEARCH, "--storage", "mongodb://x"], 2, "postgresql://USER@HOST/NAME"),
+        (["show", "nowhere"], 4, "is not a run"),
+        (["show", "a", "--csv", "--json"], 2, "not both"),
+        (["show", "a", "--out", "b"], 2, "two runs or more"),
         ([*SEARCH, "--space", "startr"], 2, "Did you mean 'starter'?"),
         ([*SEARCH, "--space", "nowhere.yaml"], 4, "supersam spaces"),
         ([*SEARCH, "--space", "sam-1024"], 4, "--data DIR"),
@@ -94,7 +108,7 @@ def test_a_run_of_another_question_is_not_continued(supersam):
     taken = supersam(*SEARCH, "--out", "run")
 
     assert (other.code, taken.code) == (2, 2)
-    assert "another budget_ms" in other.err
+    assert "another devices (jetson-orin 30.0 ms, now jetson-orin 5.0 ms)" in other.err
     assert "--resume" in taken.err
 
 

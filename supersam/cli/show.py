@@ -1,0 +1,76 @@
+"""``supersam show``: what a search run found."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from supersam.cli._output import print_json, print_table, say
+
+
+def show(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folder of a run; several are merged.")],
+    csv: Annotated[bool, typer.Option("--csv", help="Print every candidate as CSV.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Keep the merged runs as a run in this folder.")] = None,
+) -> None:
+    """Show a run: best and front, hypervolume over trials, which choices mattered, block types by stage."""
+    import tempfile
+
+    from supersam.errors import UsageError
+    from supersam.results import Run
+    from supersam.results.merge import merge
+    from supersam.search.report import report_of, to_csv
+
+    if csv and json:
+        raise UsageError("--csv or --json, not both")
+    found = [Run(folder) for folder in runs]
+    if out is not None and len(found) < 2:
+        raise UsageError("--out keeps merged runs; give two runs or more")
+    with tempfile.TemporaryDirectory() as scratch:
+        run = found[0] if len(found) == 1 else merge(found, out or Path(scratch) / "merged")
+        if csv:
+            print(to_csv(run.candidates()), end="")
+            return
+        report = report_of(run)
+    if json:
+        print_json(report)
+    else:
+        _show(report)
+    if out is not None:
+        say(f"\nkept: {out}")
+
+
+def _show(report: dict[str, Any]) -> None:
+    from supersam.cli._search_view import show_front
+
+    question = report["question"]
+    within = f" within {question['budget']}" if question.get("budget") else ""
+    print(f"{question['space_name']} on {question['device']}{within}: {report['n_candidates']} candidates, "
+          f"{report['n_measured']} measured, {report['n_predicted']} predicted\n")  # fmt: skip
+    show_front(report["front"], report["best"])
+    predicted = report.get("predicted")
+    if predicted:
+        print("\npredicted, not measured:")
+        show_front(predicted["front"], predicted["best"])
+    for source, curve in report["hypervolume"].items():
+        _show_source(source, curve, report["importances"][source], report["block_types"][source])
+
+
+def _show_source(
+    source: str, curve: list[dict[str, Any]], importances: dict[str, float], block_types: dict[str, dict[str, float]]
+) -> None:
+    shown = [curve[round(at * (len(curve) - 1) / 7)] for at in range(8)] if len(curve) > 8 else curve
+    print(f"\n{source}: hypervolume, as a share of the box of all that was seen")
+    rows = [[str(point["n"]), f"{point['hypervolume']:.4f}", str(point["front"])] for point in shown]
+    print_table(["candidates", "hypervolume", "front"], rows)
+    if importances:
+        print(f"\n{source}: what mattered for accuracy (PED-ANOVA, shares)")
+        print_table(["choice", "share"], [[name, f"{value:.3f}"] for name, value in importances.items()][:8])
+    if block_types:
+        print(f"\n{source}: block types on the front")
+        shares = {
+            stage: ", ".join(f"{block} {share:.0%}" for block, share in found.items())
+            for stage, found in block_types.items()
+        }
+        print_table(["stage", "types"], [[stage, text] for stage, text in shares.items()])

@@ -1,0 +1,99 @@
+"""From the question, as it stands in a run's folder, to the search that answers it; every worker builds its own."""
+
+from pathlib import Path
+from typing import Any
+
+from supersam.errors import UsageError
+from supersam.latency import load_table, read_table
+from supersam.results import Run, load_archive
+from supersam.search.accuracy import AccuracySource, ArchiveAccuracy
+from supersam.search.halving import Halving
+from supersam.search.learning import LearningAccuracy
+from supersam.search.objective import Objective
+from supersam.search.problem import Device, Limits, Problem
+from supersam.search.study import Search
+from supersam.space import SearchSpace, load_space
+
+MASKS_PER_IMAGE = 6
+
+
+def build_problem(question: dict[str, Any], run: Run, space: SearchSpace | None = None) -> Problem:
+    """Return the problem of a question; tables are those kept in the run's folder, if it has them."""
+    devices = []
+    for asked in question["devices"]:
+        kept = run.tables_dir / f"{asked['table']}.json"
+        table = read_table(kept) if kept.is_file() else load_table(asked["device"])
+        devices.append(Device(asked["device"], table, asked["budget_ms"]))
+    return Problem(
+        space or load_space(question["space"]), tuple(devices), question["risk"], Limits(**question["limits"])
+    )
+
+
+def build(question: dict[str, Any], run: Run, problem: Problem | None = None, storage: str | None = None) -> Search:
+    """Return the search that answers a question.
+
+    Raises:
+        UsageError: if what is asked does not fit together.
+        MissingError: if data, weights or the archive are not there.
+    """
+    problem = problem or build_problem(question, run)
+    accuracy = build_accuracy(question, problem)
+    url = storage or question.get("storage")
+    return Search(run, problem, accuracy, question["seed"], question["sampler"], url, question["study"])
+
+
+def build_accuracy(question: dict[str, Any], problem: Problem) -> AccuracySource:
+    """Return where the accuracies come from: the archive, images, or images for some and a model for the rest."""
+    objective = Objective(question["objective"])
+    wanted = question["accuracy"]
+    if wanted == "archive":
+        if question["weights"] is not None:
+            raise UsageError("--weights needs --data DIR: accuracies of other weights have to be measured")
+        return ArchiveAccuracy(load_archive(), problem.space, objective)
+    measured = _measured(question, problem, objective)
+    if wanted.get("measure") is not None:
+        return LearningAccuracy(measured, problem, wanted["measure"])
+    return measured
+
+
+def _measured(question: dict[str, Any], problem: Problem, objective: Objective) -> Any:
+    from supersam._paths import starter_dir
+    from supersam.checkpoints.files import file_sha256
+    from supersam.checkpoints.starter import WEIGHTS
+    from supersam.checkpoints.supernets import load_supernet
+    from supersam.data.coco import load_packs
+    from supersam.search.accuracy_cache import AccuracyCache, data_fingerprint
+    from supersam.search.measured import CALIBRATION_IMAGES, MeasuredAccuracy
+
+    wanted = question["accuracy"]
+    path = Path(question["weights"]) if question["weights"] else starter_dir() / WEIGHTS
+    model, _ = load_supernet(path)
+    supernet: Any = model.image_encoder
+    if not supernet.space.contains_space(problem.space):
+        raise UsageError(
+            f"the weights are of the space {supernet.space.name}, which does not contain {problem.space.name}; "
+            "train it (supersam train) and give --weights FILE"
+        )
+    data, split, prompts = Path(wanted["data"]), wanted["split"], list(wanted["prompts"])
+    packs, calibration = load_packs(data, split), load_packs(data, "train-fit")
+    protocol = {
+        "weights_sha256": file_sha256(path),
+        "data": data_fingerprint(data, [split, "train-fit", "train"]),
+        "split": split,
+        "images": wanted["images"],
+        "masks_per_image": MASKS_PER_IMAGE,
+        "prompts": prompts,
+        "calibration": CALIBRATION_IMAGES,
+    }
+    halving = Halving(lambda a: problem.latencies(a)[0].ms) if wanted.get("halving") else None
+    return MeasuredAccuracy(
+        model,
+        packs,
+        calibration,
+        wanted["images"],
+        MASKS_PER_IMAGE,
+        prompts,
+        AccuracyCache(protocol),
+        objective,
+        halving,
+    )

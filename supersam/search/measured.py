@@ -1,0 +1,87 @@
+"""Accuracy by true evaluation on images: the subnet as it would be extracted, its statistics recalibrated first."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from supersam.results import Accuracy
+from supersam.search.accuracy_cache import AccuracyCache
+from supersam.search.halving import Halving, split_rungs
+from supersam.search.objective import Objective
+from supersam.space import AnyArchitecture
+
+CALIBRATION_IMAGES = 48  # for the BatchNorm statistics of a measured subnet
+
+
+@dataclass(frozen=True)
+class MeasuredAccuracy:
+    """Evaluates subnets of a supernet, each at most once.
+
+    Args:
+        model: a ``Sam`` whose image encoder is a supernet.
+        packs: what is evaluated on; calibration: what the statistics are taken from.
+        images: of each pack, evenly spread.
+        halving: gives architectures up after a part of the images; None measures all of them on all images.
+    """
+
+    model: Any
+    packs: list[Any]
+    calibration: list[Any]
+    images: int
+    masks_per_image: int
+    prompts: list[str]
+    cache: AccuracyCache
+    objective: Objective = field(default_factory=Objective)
+    halving: Halving | None = None
+
+    def __call__(self, architecture: AnyArchitecture) -> Accuracy:
+        """Return the accuracy of an architecture.
+
+        Raises:
+            Pruned: if it was given up after a part of the images.
+        """
+        found = self.cache.get(architecture.digest)
+        if found is None:
+            found = self._measure(architecture)
+            self.cache.put(architecture.digest, found)
+        return self.objective.apply(found)
+
+    def in_full(self) -> "MeasuredAccuracy":
+        """Return the same without giving anything up."""
+        return replace(self, halving=None)
+
+    def _measure(self, architecture: AnyArchitecture) -> Accuracy:
+        from supersam.checkpoints.subnets import extract_subnet
+        from supersam.evaluate.evaluator import Report, calibration_batches, evaluate, spread
+        from supersam.evaluate.recalibrate import recalibrate
+
+        subnet = extract_subnet(self.model, architecture)
+        recalibrate(
+            subnet.image_encoder, calibration_batches(self.calibration, architecture.resolution, CALIBRATION_IMAGES)
+        )
+        chosen = {pack.name: split_rungs(spread(tuple(pack.records), self.images)) for pack in self.packs}
+        report, n_images = Report(0, {}), 0
+        for rung in range(len(next(iter(chosen.values())))):
+            packs = [replace(pack, records=tuple(chosen[pack.name][rung])) for pack in self.packs]
+            packs = [pack for pack in packs if pack.records]
+            if packs:
+                more = evaluate(subnet, architecture.resolution, packs, self.prompts, None, self.masks_per_image)
+                report = joined(report, more)
+                n_images += more.n_images
+            if self.halving is not None and rung < len(self.halving.seen):
+                so_far = self.objective.apply(report.accuracy()).value
+                self.halving.check(rung, architecture, so_far, n_images)
+        return report.accuracy()
+
+
+def joined(one: Any, other: Any) -> Any:
+    """Return the report over the images of both."""
+    from supersam.evaluate.evaluator import PackScores, Report
+
+    packs: dict[str, PackScores] = {}
+    for report in (one, other):
+        for name, scores in report.packs.items():
+            into = packs.setdefault(name, PackScores())
+            for kept, added in ((into.prompts, scores.prompts), (into.trivial, scores.trivial)):
+                for key, values in added.items():
+                    kept[key] = kept[key] + values
+    return Report(one.n_images + other.n_images, packs)

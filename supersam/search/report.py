@@ -1,0 +1,230 @@
+"""What a run found, for people and programs: fronts by device, hypervolume over trials, what mattered."""
+
+import csv
+import io
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from supersam.results import Candidate, Run, best_within, hypervolume, pareto_front
+from supersam.space import Architecture
+
+if TYPE_CHECKING:
+    from supersam.search.ledger import Ledger
+    from supersam.search.problem import Problem
+
+SOURCES = ("measured", "predicted")
+POINTS = 40  # of the curve of hypervolume over trials
+LEAST_FOR_IMPORTANCE = 16
+COLUMNS = (
+    "digest", "trial", "accuracy", "accuracy_source", "accuracy_low", "accuracy_high", "latency_ms", "latency_low_ms",
+    "latency_high_ms", "latency_method", "gmacs", "params_m", "on_front", "architecture",
+)  # fmt: skip
+
+
+def answer_of(
+    run: Run, question: dict[str, Any], problem: "Problem", candidates: list[Candidate], ledger: "Ledger"
+) -> dict[str, Any]:
+    """Return the answer of a search as JSON (README, "Commands"): one front for each device, measured and predicted
+    accuracies never on one front."""
+    devices = {}
+    for device in problem.devices:
+        here = [on_device(candidate, device.name) for candidate in candidates]
+        devices[device.name] = {"device": device.name, "budget_ms": device.budget_ms} | fronts(
+            here, device.budget_ms, problem.risk
+        )
+    first = devices[problem.devices[0].name]
+    answer = {
+        "run": str(run.folder),
+        "device": question["device"],
+        "budget_ms": question["budget_ms"],
+        "risk": question["risk"],
+        "sampler": question["sampler"],
+        "n_trials": len(ledger.candidates) + len(ledger.pruned),
+        "n_rejected": len(ledger.rejected),
+        "n_pruned": len(ledger.pruned),
+        "best": first["best"],
+        "front": first["front"],
+        "devices": devices,
+    }
+    if "predicted" in first:
+        answer["predicted"] = first["predicted"]
+    if len(problem.devices) > 1:
+        answer["good_on_all"] = [one.to_dict() for one in good_on_all(candidates, problem)]
+    return answer
+
+
+def fronts(candidates: Sequence[Candidate], budget_ms: float | None, risk: str) -> dict[str, Any]:
+    """Return best and front of the measured candidates, and apart from them those of the predicted ones.
+
+    Where nothing measured is within the budget, best and front are the predicted ones; each candidate says which.
+    """
+    within_ms = float("inf") if budget_ms is None else budget_ms
+    found = {}
+    for source in SOURCES:
+        these = [candidate for candidate in candidates if candidate.accuracy.source == source]
+        best = best_within(these, within_ms, risk)
+        front = [candidate.to_dict() for candidate in pareto_front(these)]
+        found[source] = {"best": best.to_dict() if best else None, "front": front}
+    if found["measured"]["best"] is None and found["predicted"]["best"] is not None:
+        return found["predicted"]
+    return found["measured"] | ({"predicted": found["predicted"]} if found["predicted"]["front"] else {})
+
+
+def on_device(candidate: Candidate, name: str) -> Candidate:
+    """Return the candidate with its latency on a device of the search, by name; the first one's if it has no other."""
+    return replace(candidate, latency=candidate.also.get(name, candidate.latency), also={})
+
+
+def good_on_all(candidates: Sequence[Candidate], problem: "Problem") -> list[Candidate]:
+    """Return what is within every budget and what no other such candidate beats in accuracy and in all latencies.
+
+    Measured candidates are returned if there are any, else predicted ones.
+    """
+    found: list[Candidate] = []
+    for source in SOURCES:
+        these = [
+            candidate
+            for candidate in candidates
+            if candidate.accuracy.source == source
+            and all(over <= 0 for over in problem.over_budget((candidate.latency, *candidate.also.values())).values())
+        ]
+        found = [one for one in these if not any(_beats(other, one) for other in these)]
+        if found:
+            break
+    return sorted(found, key=lambda one: one.latency.ms)
+
+
+def _beats(one: Candidate, other: Candidate) -> bool:
+    mine, theirs = (
+        (-candidate.accuracy.value, candidate.latency.ms, *(latency.ms for latency in candidate.also.values()))
+        for candidate in (one, other)
+    )
+    return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
+
+
+def report_of(run: Run) -> dict[str, Any]:
+    """Return what a run found: counts, best, front, hypervolume over trials, importances, block types by stage.
+
+    Everything is said of measured and of predicted accuracies apart.
+
+    Raises:
+        MissingError, DamagedError: if the folder is not a run or cannot be read.
+    """
+    question, candidates = run.question(), run.candidates()
+    budget_ms, risk = question.get("budget_ms"), question.get("risk", "upper")
+    names = [one["device"] for one in question.get("devices", ())] or [question.get("device")]
+    sources = Counter(candidate.accuracy.source for candidate in candidates)
+    apart = {
+        source: [candidate for candidate in candidates if candidate.accuracy.source == source] for source in SOURCES
+    }
+    apart = {source: these for source, these in apart.items() if these}
+    return {
+        "run": str(run.folder),
+        "question": question,
+        "n_candidates": len(candidates),
+        "n_measured": sources["measured"],
+        "n_predicted": sources["predicted"],
+        **fronts(candidates, budget_ms, risk),
+        "devices": names,
+        "hypervolume": {source: hypervolume_over_trials(these) for source, these in apart.items()},
+        "importances": {source: importances(these) for source, these in apart.items()},
+        "block_types": {source: block_types(pareto_front(these)) for source, these in apart.items()},
+    }
+
+
+def hypervolume_over_trials(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+    """Return the hypervolume and the size of the front after 1, ..., n candidates, at up to POINTS places.
+
+    The reference point is the slowest latency and the lowest accuracy of all, so that the last value says how much of
+    the box of what was seen is dominated; it is given as a share of that box.
+    """
+    if not candidates:
+        return []
+    slowest = max(candidate.latency.ms for candidate in candidates)
+    lowest = min(candidate.accuracy.value for candidate in candidates)
+    highest = max(candidate.accuracy.value for candidate in candidates)
+    fastest = min(candidate.latency.ms for candidate in candidates)
+    box = (slowest - fastest) * (highest - lowest) or 1.0
+    found = []
+    for n in sorted({round(at) for at in np.linspace(1, len(candidates), min(POINTS, len(candidates)))}):
+        front = pareto_front(candidates[:n])
+        share = hypervolume(front, slowest, lowest) / box
+        found.append({"n": int(n), "hypervolume": round(share, 5), "front": len(front)})
+    return found
+
+
+def importances(candidates: Sequence[Candidate]) -> dict[str, float]:
+    """Return how much each choice mattered for accuracy (Optuna's PED-ANOVA, https://arxiv.org/abs/2304.10255).
+
+    Empty where there are too few candidates to say, or they are of no space with stages.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    chosen = [_choices(candidate) for candidate in candidates]
+    if len(candidates) < LEAST_FOR_IMPORTANCE or not all(chosen):
+        return {}
+    values = {name: sorted({one[name] for one in chosen}, key=str) for name in chosen[0]}
+    distributions = {
+        name: optuna.distributions.CategoricalDistribution(found) for name, found in values.items() if len(found) > 1
+    }
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(
+        [
+            optuna.create_trial(
+                params={name: one[name] for name in distributions},
+                distributions=distributions,
+                value=candidate.accuracy.value,
+            )
+            for one, candidate in zip(chosen, candidates, strict=True)
+        ]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        found = optuna.importance.get_param_importances(
+            study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
+        )
+    return {name: round(float(value), 5) for name, value in found.items()}
+
+
+def _choices(candidate: Candidate) -> dict[str, Any]:
+    architecture = candidate.architecture
+    if not isinstance(architecture, Architecture):
+        return {}
+    found: dict[str, Any] = {"resolution": architecture.resolution}
+    for number, stage in enumerate(architecture.stages, start=1):
+        found |= {f"stage{number}.{what}": getattr(stage, what) for what in ("block", "depth", "width", "ratio")}
+    return found
+
+
+def block_types(front: Sequence[Candidate]) -> dict[str, dict[str, float]]:
+    """Return, for each stage, the share of each block type on a front."""
+    found: dict[str, dict[str, float]] = {}
+    staged = [one.architecture for one in front if isinstance(one.architecture, Architecture)]
+    for number in range(4 if staged else 0):
+        counts = Counter(architecture.stages[number].block for architecture in staged)
+        found[f"stage{number + 1}"] = {block: round(n / len(staged), 4) for block, n in counts.most_common()}
+    return found
+
+
+def to_csv(candidates: Sequence[Candidate]) -> str:
+    """Return one line for each candidate, the architecture as JSON."""
+    front = {candidate.digest for candidate in pareto_front(candidates)}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for trial, candidate in enumerate(candidates):
+        shown = candidate.to_dict()
+        writer.writerow(
+            [
+                shown["digest"], trial, shown["accuracy"], shown["accuracy_source"], *shown["accuracy_interval"],
+                shown["latency_ms"], *shown["latency_interval_ms"], shown["latency_method"], shown["gmacs"],
+                shown["params_m"], int(candidate.digest in front), candidate.architecture.to_json(),
+            ]
+        )  # fmt: skip
+    return text.getvalue()

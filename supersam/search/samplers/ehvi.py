@@ -1,0 +1,135 @@
+"""Expected hypervolume improvement with exact latency: the sampler of SuperSAM.
+
+A Gaussian process predicts accuracy with its uncertainty; latency needs no model, a table knows it. Candidates grow
+from the known front by mutation and crossover, judged by the area they are expected to add to the front
+(``supersam.search.acquisition``). After each choice the front is taken to be as predicted, so that the proposals of a
+plan differ. Where there is a budget, every other proposal is the one that is expected to improve most on the best
+within it.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supersam.search.acquisition import expected_hypervolume_improvement, expected_improvement
+from supersam.search.encoding import Rows, Vector, total, unique
+from supersam.search.exact_front import front_order
+from supersam.search.predictor import MOST, Features, Predictor
+from supersam.search.problem import Problem
+from supersam.search.samplers.model_based import ModelSampler, caps, parents_of
+
+POOL, SURVIVORS, ROUNDS = 320, 64, 4
+
+
+class EHVISampler(ModelSampler):
+    """Proposes what is expected to add most to the front, or to the best within the budget."""
+
+    def __init__(self, problem: Problem, seed: int, n_start: int = 16) -> None:
+        super().__init__(problem, seed, n_start)
+        self._predictor = Predictor(Features(problem))
+        self._caps = caps(problem)
+        self._fitted: tuple[int, int] = (0, 0)  # evaluations of the last fit, and of the last tuning
+
+    def plan(self, rows: Rows, accuracy: Vector, cost: Vector, device: int, rng: np.random.Generator) -> Rows:
+        self._fit(rows, accuracy, cost)
+        search = _Acquisition(self.problem, self._predictor, rows, accuracy, cost, device, self._caps[device])
+        pool = self._grow(search, rows, accuracy, cost, rng)
+        return search.choose(pool, 2 * self.batch(len(rows)))
+
+    def _fit(self, rows: Rows, accuracy: Vector, cost: Vector) -> None:
+        near = _nearest_the_front(accuracy, cost, MOST)
+        self._predictor = Predictor(self._predictor.features).fit(rows[near], accuracy[near])
+
+    def _grow(
+        self, search: "_Acquisition", rows: Rows, accuracy: Vector, cost: Vector, rng: np.random.Generator
+    ) -> Rows:
+        """Return candidates not yet known, bred for what they are expected to add."""
+        encoding = self.problem.encoding
+        parents = parents_of(rows, accuracy, cost, least=24)
+        everyone = self._fresh(self.problem.random(rng, POOL))
+        worth = search.worth(everyone)
+        for _ in range(ROUNDS):
+            chosen = parents[rng.integers(0, len(parents), POOL)]
+            mates = parents[rng.integers(0, len(parents), POOL)]
+            crossed = np.where(rng.random((POOL, 1)) < 0.5, encoding.cross(chosen, mates, rng), chosen)
+            children = self._fresh(encoding.mutate(crossed.astype(np.int16), rng))
+            worth = np.concatenate([worth, search.worth(children)])
+            everyone = np.concatenate([everyone, children])
+            best = np.argsort(-worth, kind="stable")[: 4 * SURVIVORS]
+            everyone, worth = everyone[best], worth[best]
+            parents = np.concatenate([everyone[:SURVIVORS], parents_of(rows, accuracy, cost)])
+        return unique(everyone)
+
+    def _fresh(self, rows: Rows) -> Rows:
+        rows = unique(rows)
+        return self.unknown(rows[self.problem.reachable(rows)])
+
+
+class _Acquisition:
+    """What a candidate is worth, given what is known on one device."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        predictor: Predictor,
+        rows: Rows,
+        accuracy: Vector,
+        cost: Vector,
+        device: int,
+        cap: float,
+    ) -> None:
+        self.problem, self.predictor, self.device, self.cap = problem, predictor, device, cap
+        known, _ = predictor.predict(rows)  # smoothed, so that a lucky measurement does not raise the bar
+        self.value, self.cost, self.lowest = known, cost, float(known.min())
+        self.budget_ms = problem.devices[device].budget_ms
+        bounds = total(problem.bound_terms[device], rows)
+        within = known[bounds <= self.budget_ms] if self.budget_ms is not None else known[:0]
+        self.best = float(within.max()) if len(within) else self.lowest
+
+    def worth(self, rows: Rows) -> Vector:
+        """Return what each row is worth, both wishes together, for breeding."""
+        if not len(rows):
+            return np.zeros(0)
+        mean, spread = self.predictor.predict(rows)
+        return self._area(mean, spread, rows) / (self.cap * self._unit) + self._gain(mean, spread, rows) / self._unit
+
+    @property
+    def _unit(self) -> float:
+        return float(np.ptp(self.value)) + 1e-9
+
+    def _area(self, mean: Vector, spread: Vector, rows: Rows) -> Vector:
+        cost = total(self.problem.median_terms[self.device], rows)
+        return expected_hypervolume_improvement(mean, spread, cost, self.value, self.cost, self.lowest, self.cap)
+
+    def _gain(self, mean: Vector, spread: Vector, rows: Rows) -> Vector:
+        if self.budget_ms is None:
+            return np.zeros(len(rows))
+        within = total(self.problem.bound_terms[self.device], rows) <= self.budget_ms
+        return np.where(within, expected_improvement(mean, spread, self.best), 0.0)
+
+    def choose(self, rows: Rows, n: int) -> Rows:
+        """Return ``n`` rows one after the other, each chosen as if the earlier ones had come out as predicted."""
+        if not len(rows):
+            return rows
+        mean, spread = self.predictor.predict(rows)
+        cost = total(self.problem.median_terms[self.device], rows)
+        left: NDArray[np.bool_] = np.ones(len(rows), dtype=bool)
+        found: list[int] = []
+        for turn in range(min(n, len(rows))):
+            wish = self._gain if turn % 2 and self.budget_ms is not None else self._area
+            worth = np.where(left, wish(mean, spread, rows), -1.0)
+            picked = int(worth.argmax())
+            found.append(picked)
+            left[picked] = False
+            self.value, self.cost = np.append(self.value, mean[picked]), np.append(self.cost, cost[picked])
+            if self._gain(mean[picked : picked + 1], spread[picked : picked + 1], rows[picked : picked + 1])[0] > 0:
+                self.best = max(self.best, float(mean[picked]))
+        return rows[found]
+
+
+def _nearest_the_front(accuracy: Vector, cost: Vector, n: int) -> NDArray[np.intp]:
+    """Return the indices of the ``n`` observations that lie least below the front at their latency."""
+    order = front_order(accuracy, cost)
+    place = np.searchsorted(cost[order], cost, side="right") - 1
+    below = accuracy[order][np.maximum(place, 0)] - accuracy
+    found: NDArray[np.intp] = np.sort(np.argsort(below, kind="stable")[:n])
+    return found

@@ -1,0 +1,146 @@
+"""Where a study is kept, by URL: a journal file, SQLite, PostgreSQL, or a gRPC proxy in front of one of them."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+
+from supersam.errors import EnvironmentProblem, UsageError
+
+HEARTBEAT_S, GRACE_S = 20, 60  # a worker silent for longer is taken for dead, and its trial is given to another
+RETRIES = 5
+KINDS = "journal:///FILE, sqlite:///FILE, postgresql://USER@HOST/NAME, grpc://HOST:PORT"
+
+
+def open_storage(url: str) -> BaseStorage:
+    """Open a storage.
+
+    Raises:
+        UsageError: if the URL is of no known kind.
+        EnvironmentProblem: if a package is missing or nobody answers there.
+    """
+    kind = url.partition(":")[0]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            match kind.partition("+")[0]:
+                case "journal":
+                    return _journal(Path(url.removeprefix("journal:///")))
+                case "sqlite":
+                    return _sqlite(url)
+                case "postgresql":
+                    return _postgresql(url)
+                case "grpc":
+                    return _grpc(url.removeprefix("grpc://"))
+    except ImportError as problem:
+        raise EnvironmentProblem(
+            f"{kind} storage needs a package that is not installed ({problem}); "
+            "get it with: pip install 'supersam[distributed]'"
+        ) from problem
+    except Exception as problem:
+        if not isinstance(problem, (OSError, RuntimeError, ValueError, *_database_errors())):
+            raise
+        raise EnvironmentProblem(f"storage {hide_password(url)} cannot be opened ({_first_line(problem)})") from problem
+    raise UsageError(f"{hide_password(url)!r} is no storage; there are: {KINDS}")
+
+
+def check(url: str) -> None:
+    """Open a storage and close it again, so that nothing is begun that cannot be kept.
+
+    Raises:
+        UsageError, EnvironmentProblem: as ``open_storage`` does.
+    """
+    _close(open_storage(url))
+
+
+def close(study: optuna.Study) -> None:
+    """Close the connections of a study that is no longer used."""
+    _close(study._storage)
+
+
+def _close(storage: BaseStorage) -> None:
+    storage.remove_session()
+    backend = getattr(storage, "_backend", storage)  # Optuna wraps databases in a cache
+    if isinstance(backend, RDBStorage):
+        backend.engine.dispose()
+    elif hasattr(backend, "close"):
+        backend.close()
+
+
+def hide_password(url: str) -> str:
+    """Return the URL as it may be shown and written down."""
+    import re
+
+    return re.sub(r"(?<=://)([^/@:]*):[^@/]*@", r"\1:***@", url)
+
+
+def retry(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    """Queue a trial whose worker died once more."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
+
+
+def _journal(path: Path) -> BaseStorage:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+def _sqlite(url: str) -> BaseStorage:
+    import sqlalchemy
+
+    storage = _rdb(url, {"connect_args": {"timeout": 60}})
+
+    # Half of a trial's time is waiting for the disk; in this mode a power cut can lose the last trials, not the file.
+    @sqlalchemy.event.listens_for(storage.engine, "connect")
+    def _relax(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    storage.engine.dispose()  # connections made before the listener
+    return storage
+
+
+def _postgresql(url: str) -> BaseStorage:
+    if url.startswith("postgresql://"):
+        url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    return _rdb(url, {"pool_pre_ping": True, "pool_size": 2})
+
+
+def _rdb(url: str, engine: dict[str, Any]) -> RDBStorage:
+    return RDBStorage(
+        url,
+        engine_kwargs=engine,
+        heartbeat_interval=HEARTBEAT_S,
+        grace_period=GRACE_S,
+        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+    )
+
+
+def _grpc(address: str) -> BaseStorage:
+    from optuna.storages import GrpcStorageProxy
+
+    host, _, port = address.partition(":")
+    proxy = GrpcStorageProxy(host=host or "localhost", port=int(port or 13000))
+    proxy.wait_server_ready(timeout=20)
+    return proxy
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    found: list[type[Exception]] = [SQLAlchemyError, optuna.exceptions.StorageInternalError]
+    try:
+        import grpc  # type: ignore[import-untyped]
+    except ImportError:
+        return tuple(found)
+    return (*found, grpc.RpcError, grpc.FutureTimeoutError)
+
+
+def _first_line(problem: BaseException) -> str:
+    return next(iter(str(problem).strip().splitlines()), "") or type(problem).__name__

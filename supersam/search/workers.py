@@ -1,0 +1,111 @@
+"""Several workers on one study: processes of this machine here, of other machines by the same command there.
+
+A worker that dies loses its trial only; the trial is queued once more and another process takes its place.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from supersam.errors import SuperSAMError
+from supersam.results import Run
+from supersam.search.ledger import Ledger, worker_of
+from supersam.search.storage import close
+from supersam.search.study import RUNNING, Recorder, Search, Worker, give_back
+
+LOOK_EVERY_S = 1.0
+HOPELESS = 5  # deaths in a row without a new candidate, after which the search ends
+
+
+class WorkersDied(SuperSAMError):
+    """The workers of a search die again and again."""
+
+
+def optimize_together(
+    search: Search,
+    question: dict[str, Any],
+    n_workers: int,
+    n_trials: int,
+    on_look: Callable[[Ledger], None],
+    start: Callable[..., BaseProcess] | None = None,
+) -> Ledger:
+    """Let ``n_workers`` processes answer a question whose study is prepared (``Search.prepare``).
+
+    Args:
+        question: what each process builds its search from (``supersam.search.build``).
+        on_look: called about once a second.
+        start: makes and starts a process, for tests.
+
+    Raises:
+        WorkersDied: if they die again and again with nothing found in between.
+    """
+    recorder = Recorder(search)
+    launch = start or _start
+    processes = [launch(search, question, n_trials, number) for number in range(n_workers)]
+    deaths, found, launched = 0, 0, n_workers
+    try:
+        while processes:
+            wait([process.sentinel for process in processes], timeout=LOOK_EVERY_S)
+            recorder.record()
+            on_look(recorder.ledger)
+            if len(recorder.ledger.candidates) > found:
+                deaths, found = 0, len(recorder.ledger.candidates)
+            for process in [process for process in processes if not process.is_alive()]:
+                processes.remove(process)
+                process.join()
+                if process.exitcode:
+                    _bury(recorder, process)
+                    deaths += 1
+                    if deaths > HOPELESS * n_workers:
+                        raise WorkersDied(
+                            f"workers of {search.run.folder} die again and again; the last errors are above"
+                        )
+                    processes.append(launch(search, question, n_trials, launched))
+                    launched += 1
+        recorder.record()
+    finally:
+        _stop(processes)
+        close(recorder.study)
+    return recorder.ledger
+
+
+def _start(search: Search, question: dict[str, Any], n_trials: int, number: int) -> BaseProcess:
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(
+        target=_work, args=(str(search.run.folder), question, search.storage, n_trials), name=f"worker-{number}"
+    )
+    process.start()
+    return process
+
+
+def _work(folder: str, question: dict[str, Any], storage: str | None, n_trials: int) -> None:
+    """Be one worker."""
+    from supersam.search.build import build
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        worker = Worker(build(question, Run(Path(folder)), storage=storage))
+        worker.work(n_trials, lambda ledger: None)
+        close(worker.study)
+    except KeyboardInterrupt:
+        return
+
+
+def _bury(recorder: Recorder, process: BaseProcess) -> None:
+    """Queue the trial of a dead process once more."""
+    for trial in recorder.study.get_trials(deepcopy=False, states=RUNNING):
+        if worker_of(trial).endswith(f":{process.pid}"):
+            give_back(recorder.study, trial)
+
+
+def _stop(processes: list[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join()

@@ -1,0 +1,145 @@
+"""The options of ``supersam search`` beyond the first command, and ``supersam show``."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from supersam.errors import LatencyTableError
+from supersam.latency import load_table, shipped_tables
+from supersam.results import Run
+from supersam.space import load_space
+
+SEARCH = ["search", "--device", "jetson-orin", "--budget", "4ms", "--trials", "22"]
+
+
+@pytest.fixture
+def run(supersam):
+    answer = supersam(*SEARCH, "--out", "run", "--json")
+    assert answer.code == 0, answer.err
+    return json.loads(answer.out)
+
+
+def test_a_runs_folder_says_all_that_decided_the_answer(run):
+    question = Run(Path("run")).question()
+
+    table = load_table("jetson-orin")
+    assert question["space_content"] == load_space("starter").model_dump(mode="json")
+    assert question["devices"] == [
+        {"device": "jetson-orin", "table": table.name, "table_sha256": question["table_sha256"], "budget_ms": 4.0}
+    ]
+    assert question["sampler"] == "auto"
+    assert question["versions"].keys() == {"supersam", "optuna", "python"}
+    assert load_table(f"run/tables/{table.name}.json") == table
+    assert json.loads(Path("run/result.json").read_text()) == run
+
+
+def test_a_damaged_table_of_another_device_is_no_hindrance(tmp_path):
+    (tmp_path / "jetson-agx-orin.json").write_text(shipped_tables()["jetson-agx-orin"].read_text())
+    (tmp_path / "a-broken-one.json").write_text('{"schema": 1, "na')
+
+    assert "jetson-orin" in load_table("jetson-orin", tmp_path).aliases
+    with pytest.raises(LatencyTableError, match="a-broken-one"):
+        load_table("in-the-broken-one-perhaps", tmp_path)
+
+
+def test_a_run_is_continued_without_being_asked_again(supersam, run):
+    more = json.loads(supersam("search", "--resume", "--out", "run", "--trials", "25", "--json").out)
+
+    assert more["n_trials"] == 25
+    assert more["budget_ms"] == run["budget_ms"]
+
+
+def test_a_run_of_an_earlier_version_is_continued(supersam, run):
+    question = json.loads(Path("run/run.json").read_text())
+    for new in ("devices", "limits", "objective", "storage", "study", "space_content"):
+        del question[new]
+    Path("run/run.json").write_text(json.dumps(question))
+
+    more = supersam("search", "--resume", "--out", "run", "--trials", "24", "--json")
+
+    assert more.code == 0, more.err
+    assert json.loads(more.out)["n_trials"] == 24
+
+
+def test_two_devices_have_a_front_each_and_subnets_that_are_good_on_both(supersam):
+    answer = supersam(*SEARCH, "--device", "cpu-x86-1t", "--budget", "40ms", "--json")
+
+    found = json.loads(answer.out)
+    assert answer.code == 0, answer.err
+    assert found["devices"].keys() == {"jetson-orin", "cpu-x86-1t"}
+    for name, budget in (("jetson-orin", 4.0), ("cpu-x86-1t", 40.0)):
+        here = found["devices"][name]
+        assert here["best"]["latency_interval_ms"][1] <= budget == here["budget_ms"]
+    for one in found["good_on_all"]:
+        assert one["latency_interval_ms"][1] <= 4.0
+        assert one["also"]["cpu-x86-1t"]["latency_interval_ms"][1] <= 40.0
+    assert found["good_on_all"]
+
+
+def test_without_a_budget_the_whole_front_is_wanted(supersam):
+    found = json.loads(supersam("search", "--device", "jetson-orin", "--trials", "20", "--json").out)
+
+    assert found["budget_ms"] is None
+    assert found["n_rejected"] == 0
+    assert found["best"]["accuracy"] == max(one["accuracy"] for one in found["front"])
+
+
+def test_limits_and_weights_are_kept(supersam):
+    arguments = ["--max-params", "0.8", "--max-gmacs", "1", "--weigh", "nuclei=3,box=0", "--max-memory", "500"]
+    found = json.loads(supersam(*SEARCH, *arguments, "--json").out)
+
+    assert all(one["params_m"] <= 0.8 and one["gmacs"] <= 1 for one in found["front"])
+    for one in found["front"]:
+        cells = one["packs"]
+        weighed = (
+            3 * cells["nuclei"]["point1"] + cells["coco_permissive"]["point1"] + cells["street_facade"]["point1"]
+        ) / 5
+        assert one["accuracy"] == pytest.approx(weighed, abs=2e-5)
+
+
+def test_with_images_some_are_measured_and_the_front_is_verified(supersam, shapes, monkeypatch, tmp_path):
+    monkeypatch.setenv("SUPERSAM_CACHE", str(tmp_path / "cache"))
+    arguments = ["--data", shapes, "--split", "val", "--images", "1", "--measure", "2", "--max-gmacs", "0.15"]
+    answer = supersam("search", "--device", "jetson-orin", "--budget", "2ms", "--trials", "5", *arguments, "--json")
+
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert {one["accuracy_source"] for one in found["front"]} == {"measured"}
+    assert found["best"]["packs"].keys() == {"shapes"}
+    kept = [path for path in (tmp_path / "cache").rglob("*.json") if path.name != "protocol.json"]
+    assert len(kept) >= 2
+
+
+def test_show_tells_what_a_run_found(supersam, run):
+    text = supersam("show", "run")
+    report = json.loads(supersam("show", "run", "--json").out)
+    rows = list(csv.DictReader(io.StringIO(supersam("show", "run", "--csv").out)))
+
+    assert text.code == 0, text.err
+    assert run["best"]["digest"] in text.out
+    assert "hypervolume" in text.out
+    assert report["best"] == run["best"]
+    assert report["n_candidates"] == len(rows) == 22
+
+
+def test_runs_are_merged(supersam, run):
+    assert supersam(*SEARCH, "--seed", "1", "--out", "other").code == 0
+
+    merged = supersam("show", "run", "other", "--out", "both", "--json")
+
+    report = json.loads(merged.out)
+    found = {c.digest for folder in ("run", "other") for c in Run(Path(folder)).candidates()}
+    assert report["n_candidates"] == len(found) > 22
+    assert supersam("show", "both").code == 0
+
+
+def test_two_workers_answer_one_question(supersam):
+    answer = supersam(*SEARCH, "--workers", "2", "--out", "run", "--json")
+
+    assert answer.code == 0, answer.err
+    found = Run(Path("run")).candidates()
+    assert len(found) == len({one.digest for one in found}) >= 22
+    assert json.loads(answer.out)["n_trials"] == len(found)

@@ -1,0 +1,251 @@
+"""Studies on real storages, by several workers, some of which are killed."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from supersam.errors import EnvironmentProblem, UsageError
+from supersam.results import Run
+from supersam.search.ledger import is_dead, this_worker
+from supersam.search.storage import close, hide_password, open_storage
+from supersam.search.study import Search, Worker
+from supersam.search.workers import WorkersDied, optimize_together
+
+PATIENCE_S = 60
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def postgres_binaries() -> Path | None:
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).resolve().parent
+    return next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server of our own in a temporary folder, never as root."""
+    binaries = postgres_binaries()
+    if binaries is None or not (binaries / "postgres").exists():
+        if os.environ.get("SUPERSAM_REQUIRE_POSTGRES"):
+            pytest.fail("PostgreSQL is required here and not installed")
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    pytest.importorskip("psycopg", reason="the PostgreSQL driver is not installed (supersam[distributed])")
+    folder, port = Path(tempfile.mkdtemp(prefix="supersam-postgres-")), free_port()
+    who = {"user": "nobody", "group": "nogroup"} if os.getuid() == 0 else {}
+    if who:
+        shutil.chown(folder, who["user"], who["group"])
+    data, log = folder / "data", (folder.with_suffix(".log")).open("wb")
+    initialise = [binaries / "initdb", "-D", data, "-U", "supersam", "--auth=trust", "--no-sync"]
+    subprocess.run(initialise, check=True, stdout=log, stderr=log, cwd="/", **who)
+    listen = ["-k", folder, "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+    server = subprocess.Popen([binaries / "postgres", "-D", data, *listen], stdout=log, stderr=log, cwd="/", **who)
+    try:
+        ready = [binaries / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
+        deadline = time.monotonic() + PATIENCE_S
+        while subprocess.run(ready, check=False).returncode:
+            assert server.poll() is None, log.name
+            assert time.monotonic() < deadline, log.name
+            time.sleep(0.2)
+        yield f"postgresql://supersam@127.0.0.1:{port}/postgres"
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait()
+        log.close()
+        shutil.rmtree(folder)
+        Path(log.name).unlink()
+
+
+@pytest.fixture
+def grpc_proxy(tmp_path) -> Iterator[str]:
+    """Optuna's gRPC proxy in front of a journal file, in a process of its own."""
+    pytest.importorskip("grpc", reason="grpcio is not installed (supersam[distributed])")
+    port = free_port()
+    code = (
+        "import sys, warnings; warnings.simplefilter('ignore')\n"
+        "from optuna.storages import run_grpc_proxy_server\n"
+        "from supersam.search.storage import open_storage\n"
+        "run_grpc_proxy_server(open_storage(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]))"
+    )
+    server = subprocess.Popen([sys.executable, "-c", code, f"journal:///{tmp_path}/behind.journal", str(port)])
+    try:
+        yield f"grpc://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+class Diary:
+    """An accuracy that writes down what is evaluated; every so many architectures kill who evaluates them."""
+
+    def __init__(self, file: Path, truth: Callable, kills_every: int = 0, times: int = 1) -> None:
+        self.file, self.truth, self.kills_every, self.times = file, truth, kills_every, times
+
+    def __call__(self, architecture):
+        self._note("begin", architecture.digest)
+        time.sleep(0.005)
+        deadly = self.kills_every and int(architecture.digest, 16) % self.kills_every == 0
+        if deadly and self.counts("dies")[architecture.digest] < self.times:
+            self._note("dies", architecture.digest)
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._note("end", architecture.digest)
+        return self.truth(architecture)
+
+    def _note(self, what: str, digest: str) -> None:
+        handle = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(handle, f"{what} {digest}\n".encode())
+        os.close(handle)
+
+    def counts(self, what: str) -> Counter:
+        lines = [line.split() for line in self.file.read_text().splitlines()]
+        return Counter(digest for noted, digest in lines if noted == what)
+
+
+def forked(search: Search, question: dict, n_trials: int, number: int):
+    """Start a worker without importing everything again."""
+    process = multiprocessing.get_context("fork").Process(
+        target=lambda: Worker(search).work(n_trials, lambda ledger: None), name=f"worker-{number}"
+    )
+    process.start()
+    return process
+
+
+def run_together(search: Search, n_trials: int, n_workers: int = 3):
+    search.prepare([])
+    return optimize_together(search, {}, n_workers, n_trials, lambda ledger: None, forked)
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
+def test_workers_that_are_killed_lose_nothing_and_nothing_is_counted_twice(
+    request, few, problem_of, truth, tmp_path, kind
+):
+    url = request.getfixturevalue("postgresql") if kind == "postgresql" else f"sqlite:///{tmp_path}/study.db"
+    run = Run(tmp_path / "run")
+    run.start({})
+    diary = Diary(tmp_path / "diary", truth, kills_every=3)
+    search = Search(run, problem_of(few), diary, 0, "random", url, "killed")
+
+    ledger = run_together(search, 12)
+
+    study = search.open_study()
+    trials = study.trials
+    close(study)
+    digest = {t.number: few.decode(t.params).digest for t in trials if len(t.params) == len(few.variables())}
+    complete = Counter(digest[t.number] for t in trials if t.state is TrialState.COMPLETE)
+    waiting = {digest[t.number] for t in trials if t.state is TrialState.WAITING and t.number in digest}
+    died = diary.counts("dies")
+    assert sum(died.values()) >= 1, "the test must have killed somebody"
+    assert set(complete.values()) == {1}
+    assert complete.keys() == ledger.candidates.keys() == {found.digest for found in run.candidates()}
+    assert len(run.candidates_file.read_text().splitlines()) == len(complete) >= 12
+    assert diary.counts("begin").keys() <= complete.keys() | waiting
+    assert diary.counts("begin") == diary.counts("end") + died, "each is evaluated once, and once more for each death"
+    assert all(count == 1 for count in diary.counts("end").values())
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_no_two_workers_evaluate_the_same_architecture(few, problem_of, truth, tmp_path):
+    url = f"journal:///{tmp_path}/study.journal"
+    run = Run(tmp_path / "run")
+    run.start({})
+    diary = Diary(tmp_path / "diary", truth)
+
+    ledger = run_together(Search(run, problem_of(few), diary, 0, "random", url), 20)
+
+    assert len(ledger.candidates) >= 20
+    assert set(diary.counts("begin").values()) == {1}
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_search_whose_workers_always_die_ends(few, problem_of, truth, tmp_path):
+    run = Run(tmp_path / "run")
+    run.start({})
+    diary = Diary(tmp_path / "diary", truth, kills_every=1, times=99)
+
+    with pytest.raises(WorkersDied, match="again and again"):
+        run_together(Search(run, problem_of(few), diary, 0, "random", f"journal:///{tmp_path}/s.journal"), 5, 1)
+
+
+def test_a_study_behind_a_grpc_proxy_is_shared(few, problem_of, truth, tmp_path, grpc_proxy):
+    found = []
+    for machine in ("one", "two"):
+        run = Run(tmp_path / machine)
+        run.start({})
+        diary = Diary(tmp_path / f"diary-{machine}", truth)
+        search = Search(run, problem_of(few), diary, 0, "random", grpc_proxy)
+        found.append(search.optimize(4 if machine == "one" else 8, [], lambda ledger: None))
+
+    assert found[0].candidates.keys() < found[1].candidates.keys()
+    assert {c.digest for c in Run(tmp_path / "two").candidates()} == found[1].candidates.keys()
+    begun = [Diary(tmp_path / f"diary-{m}", truth).counts("begin").keys() for m in ("one", "two")]
+    assert not begun[0] & begun[1]
+
+
+def test_a_worker_of_this_machine_is_known_to_be_dead():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+
+    assert is_dead(f"{socket.gethostname()}:{gone.pid}")
+    assert not is_dead(this_worker())
+    assert not is_dead(f"elsewhere:{gone.pid}")
+    assert not is_dead("")
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "words"),
+    [
+        ("mongodb://host/x", UsageError, "postgresql://USER@HOST/NAME"),
+        ("study.db", UsageError, "journal:///FILE"),
+        ("sqlite:////nowhere/at/all/study.db", EnvironmentProblem, "cannot be opened"),
+    ],
+)
+def test_a_storage_that_cannot_be_is_told_in_one_line(tells, url, error, words):
+    with tells(error, words):
+        open_storage(url)
+
+
+def test_a_database_nobody_answers_for_is_told_without_its_password(tells):
+    pytest.importorskip("psycopg")
+    with tells(EnvironmentProblem, "cannot be opened", "me:***@127.0.0.1"):
+        open_storage(f"postgresql://me:secret@127.0.0.1:{free_port()}/x")
+
+
+def test_passwords_are_hidden():
+    assert hide_password("postgresql://me:secret@host/x") == "postgresql://me:***@host/x"
+    assert hide_password("grpc://host:1234") == "grpc://host:1234"
+
+
+def test_a_missing_driver_is_told_with_the_way_to_get_it(monkeypatch, tells):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with tells(EnvironmentProblem, "supersam[distributed]"):
+        open_storage("postgresql://me@127.0.0.1:1/x")
+
+
+def test_notes_of_a_line_do_not_disturb_its_readers(few, problem_of, truth, tmp_path):
+    run = Run(tmp_path / "run")
+    run.start({})
+    Search(run, problem_of(few), truth, 0, "random", f"journal:///{tmp_path}/s.journal").optimize(2, [], lambda _: None)
+
+    line = json.loads(run.candidates_file.read_text().splitlines()[0])
+
+    assert {"trial", "at", "seconds"} <= line.keys()
+    assert run.candidates()[0].digest == line["digest"]
