@@ -130,7 +130,14 @@ def test_a_default_search_loads_no_torch(tmp_path):
 
 def test_an_interrupted_search_ends_with_130_and_can_be_continued(tmp_path):
     arguments = [sys.executable, "-m", "supersam", *SEARCH, "--trials", "3000", "--out", "run"]
-    searching = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    searching = subprocess.Popen(
+        arguments,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     candidates = tmp_path / "run" / "candidates.jsonl"
     while not (candidates.is_file() and candidates.stat().st_size > 10_000):
         assert searching.poll() is None, searching.stderr.read()

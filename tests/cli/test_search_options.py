@@ -126,7 +126,7 @@ def test_show_tells_what_a_run_found(supersam, run):
 
 
 def test_runs_are_merged(supersam, run):
-    assert supersam(*SEARCH, "--seed", "1", "--out", "other").code == 0
+    assert supersam(*SEARCH, "--seed", "1", "--trials", "26", "--out", "other").code == 0
 
     merged = supersam("show", "run", "other", "--out", "both", "--json")
 
