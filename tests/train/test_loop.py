@@ -362,8 +362,8 @@ def test_resuming_on_other_data_is_refused_and_counts_go_on(tiny_config, tmp_pat
     train(config)
     seen = json.loads((config.out / "skipped.json").read_text())["kinds"]["image"]["seen"]
 
+    other = write_pack(tmp_path / "other", 12)
     with pytest.raises(CheckpointError, match="other data"):
-        other = write_pack(tmp_path / "other", 12)
         train(config.model_copy(update={"data": other, "steps": 2}), resume=True)
 
     train(config.model_copy(update={"steps": 2}), resume=True)
