@@ -47,9 +47,14 @@ class RidgeAccuracy:
     @cached_property
     def error(self) -> float:
         """The root mean square of the errors with one subnet left out at a time."""
+        return float(np.sqrt(np.mean(self.left_out_errors**2)))
+
+    @cached_property
+    def left_out_errors(self) -> Vector:
+        """The error of each measured subnet, predicted from all others."""
         residuals = self._values - self._mean - self._known @ self._weights
         leverage = np.einsum("ij,jk,ik->i", self._known, self._inverse, self._known)
-        return float(np.sqrt(np.mean((residuals / (1 - leverage).clip(min=0.05)) ** 2)))
+        return residuals / (1 - leverage).clip(min=0.05)
 
     def __call__(self, architecture: AnyArchitecture) -> Accuracy:
         """Return the accuracy of a subnet of the space, 0 to 1, and how it is known."""

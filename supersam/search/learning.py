@@ -3,7 +3,8 @@
 import numpy as np
 
 from supersam.results import Accuracy
-from supersam.search.accuracy import SPREAD_95, AccuracySource
+from supersam.results.ridge import SPREAD_95
+from supersam.search.accuracy import AccuracySource
 from supersam.search.predictor import MOST, Features, Predictor
 from supersam.search.problem import Problem
 from supersam.space import AnyArchitecture

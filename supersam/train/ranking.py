@@ -21,6 +21,7 @@ from supersam.checkpoints.supernets import load_supernet
 from supersam.data.records import Pack
 from supersam.evaluate.evaluator import calibration_batches, evaluate
 from supersam.evaluate.recalibrate import recalibrate
+from supersam.sam.model import Sam
 from supersam.space import AnyArchitecture, SearchSpace
 from supersam.space.parts import count
 from supersam.train.config import Phase, TrainConfig
@@ -127,11 +128,13 @@ def judge(
     """
     twice = set(np.linspace(0, len(architectures) - 1, repeated, dtype=int).tolist()) if repeated else set()
     judged = []
+    supernet, _ = load_supernet(weights)
     for index, architecture in enumerate(architectures):
-        inherited = _accuracy(weights, architecture, test)
+        inherited = _accuracy(supernet, architecture, test)
         results = []
         for seed in (config.seed, config.seed + 1)[: 2 if index in twice else 1]:
-            results.append(_accuracy(_train_alone(architecture, config, weights, seed), architecture, test))
+            alone, _ = load_supernet(_train_alone(architecture, config, weights, seed))
+            results.append(_accuracy(alone, architecture, test))
             on_run()
         again = results[1] if len(results) > 1 else None
         judged.append(
@@ -201,8 +204,8 @@ def replace_rule(phase: Phase) -> Phase:
     return phase.model_copy(update={"subnets": "fixed", "inplace_distillation": 0.0})
 
 
-def _accuracy(weights: Path, architecture: AnyArchitecture, test: Test) -> float:
-    model = extract_subnet(load_supernet(weights)[0], architecture)
+def _accuracy(supernet: Sam, architecture: AnyArchitecture, test: Test) -> float:
+    model = extract_subnet(supernet, architecture)
     batches = calibration_batches(test.training, architecture.resolution, CALIBRATION_IMAGES)
     recalibrate(model.image_encoder, batches)
     report = evaluate(model.eval(), architecture.resolution, test.packs, PROMPTS, test.images, test.masks_per_image)
