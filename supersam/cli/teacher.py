@@ -11,7 +11,8 @@ from supersam.cli._output import print_json, say
 if TYPE_CHECKING:
     from supersam.data.records import Pack
     from supersam.data.skipped import Skipped
-    from supersam.train.teacher_cache import Filled, Source, TeacherCache
+    from supersam.train.teacher_cache import Source, TeacherCache
+    from supersam.train.teacher_cache_fill import Filled
     from supersam.train.teachers import Teacher
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -55,7 +56,7 @@ def cache(
     """
     from supersam.data.skipped import Skipped
     from supersam.errors import UsageError
-    from supersam.train import teacher_cache
+    from supersam.train import teacher_cache, teacher_cache_fill
     from supersam.train.teachers import load_teacher
 
     if precision not in PRECISIONS:
@@ -72,7 +73,7 @@ def cache(
     if dry_run:
         _print_plan(loaded, sources, task.out, flips, json)
         return
-    with teacher_cache.open_writer(task.out, loaded, precision) as writer:  # type: ignore[arg-type]
+    with teacher_cache_fill.open_writer(task.out, loaded, precision) as writer:  # type: ignore[arg-type]
         try:
             filled = _fill(writer, loaded, sources, flips, batch, workers)
         except KeyboardInterrupt:
@@ -156,9 +157,9 @@ def _fill(
         TimeRemainingColumn,
     )
 
-    from supersam.train import teacher_cache
+    from supersam.train import teacher_cache_fill
 
-    assert isinstance(writer, teacher_cache.CacheWriter)
+    assert isinstance(writer, teacher_cache_fill.CacheWriter)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -173,7 +174,7 @@ def _fill(
         def show(name: str, done: int, total: int) -> None:
             bar.update(tasks[name], completed=done, total=total, visible=True)
 
-        return teacher_cache.fill(writer, teacher, sources, flips, batch, workers, show)
+        return teacher_cache_fill.fill(writer, teacher, sources, flips, batch, workers, show)
 
 
 def _print_plan(teacher: "Teacher", sources: "list[Source]", out: Path, flips: bool, json: bool) -> None:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from supersam.sam.model import Masks, Prompts, Sam
 from supersam.space import AnyArchitecture
 from supersam.train.batches import Batch
-from supersam.train.distillation import Distiller, Outputs, Target, covered, inplace_loss
+from supersam.train.distillation import Distiller
+from supersam.train.distillation_losses import Outputs, Target, covered, inplace_loss
 from supersam.train.losses import prompt_loss
 from supersam.train.prompting import answers, as_points, corrective_clicks, with_click
 

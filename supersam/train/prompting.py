@@ -30,17 +30,35 @@ def corrective_clicks(logits: Tensor, targets: Tensor, generator: torch.Generato
         - logits, targets: (B, Q, h, w) at stride 4; targets 0 to 1
         - Output: points (B, Q, 2) in the 1024 frame, and labels (B, Q): 1 on the object, 0 beside it
     """
-    height, width = targets.shape[-2:]
     inside = targets > 0.5
     wrong = (logits > 0) != inside
-    allowed = torch.where(wrong.flatten(2).any(2)[..., None, None], wrong, inside).flatten(2).float()
-    allowed = torch.where(allowed.any(2, keepdim=True), allowed, torch.ones_like(allowed))
-    drawn = torch.multinomial(allowed.flatten(0, 1), 1, generator=generator).view(allowed.shape[:2])
-    pixel = FRAME / max(height, width)
-    # the middle of a pixel; SAM adds half a pixel of the frame itself
-    points = torch.stack([drawn % width, drawn // width], dim=-1).float().add(0.5) * pixel - 0.5
+    allowed = torch.where(wrong.flatten(2).any(2)[..., None, None], wrong, inside).flatten(2)
+    drawn = draw_pixel(allowed, generator)
+    points = in_frame(drawn, targets.shape[-1])
     labels = inside.flatten(2).gather(2, drawn.unsqueeze(2)).squeeze(2)
     return points, labels.float()
+
+
+def draw_pixel(allowed: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return for every mask the index of a random allowed pixel; of any pixel if none is allowed.
+
+    Shape:
+        - allowed: (B, Q, n), boolean; output: (B, Q)
+    """
+    weights = torch.where(allowed.any(2, keepdim=True), allowed, torch.ones_like(allowed)).float().flatten(0, 1)
+    device = generator.device if generator else weights.device
+    drawn = torch.multinomial(weights.to(device), 1, generator=generator).to(weights.device)
+    return drawn.view(allowed.shape[:2])
+
+
+def in_frame(index: Tensor, width: int) -> Tensor:
+    """Return the middle of a pixel of a square of ``width`` pixels in the 1024 frame.
+
+    Shape:
+        - index: (B, Q), row by row; output: (B, Q, 2), x and y
+    """
+    # SAM adds half a pixel of the frame itself
+    return torch.stack([index % width, index // width], dim=-1).float().add(0.5) * (FRAME / width) - 0.5
 
 
 def as_points(prompts: Prompts) -> tuple[Tensor, Tensor]:

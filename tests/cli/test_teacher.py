@@ -10,7 +10,7 @@ import yaml
 from supersam.data.coco import load_packs
 from supersam.sam.model import Sam
 from supersam.supernet.supernet import Supernet
-from supersam.train import teacher_cache
+from supersam.train import teacher_cache_fill
 from supersam.train.teacher_cache import TeacherCache, View, sources_of
 from supersam.train.teachers import load_teacher
 
@@ -49,16 +49,16 @@ def test_embeddings_are_computed_once_and_read_back(supersam, command, checkpoin
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_does(supersam, command, monkeypatch):
-    write = teacher_cache.CacheWriter.write
+    write = teacher_cache_fill.CacheWriter.write
 
     def interrupted(cache, views, *rest):
         if cache.entries:
             raise KeyboardInterrupt
         write(cache, views, *rest)
 
-    monkeypatch.setattr(teacher_cache.CacheWriter, "write", interrupted)
+    monkeypatch.setattr(teacher_cache_fill.CacheWriter, "write", interrupted)
     stopped = supersam(*command)
-    monkeypatch.setattr(teacher_cache.CacheWriter, "write", write)
+    monkeypatch.setattr(teacher_cache_fill.CacheWriter, "write", write)
     resumed = supersam(*command)
 
     assert stopped.code == 130

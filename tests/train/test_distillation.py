@@ -16,14 +16,11 @@ from supersam.data.transforms import to_input
 from supersam.errors import ConfigError, MissingError, UsageError
 from supersam.sam.model import FRAME, Masks, Prompts, Sam
 from supersam.supernet.supernet import Supernet
-from supersam.train.distillation import (
-    AllowedViews,
-    Distiller,
+from supersam.train.distillation import AllowedViews, Distiller, Projection, build_distiller, check_views
+from supersam.train.distillation_config import Distillation
+from supersam.train.distillation_losses import (
     Outputs,
-    Projection,
     Target,
-    build_distiller,
-    check_views,
     covered,
     embedding_loss,
     inplace_loss,
@@ -33,8 +30,8 @@ from supersam.train.distillation import (
     stage_loss,
     with_clicks,
 )
-from supersam.train.distillation_config import Distillation
-from supersam.train.teacher_cache import TeacherCache, View, fill, image_key, open_writer, sources_of
+from supersam.train.teacher_cache import TeacherCache, View, image_key, sources_of
+from supersam.train.teacher_cache_fill import fill, open_writer
 from supersam.train.teachers import Teacher
 
 POINT = Prompts(torch.tensor([[[[300.0, 300.0]]]]), torch.ones(1, 1, 1))

@@ -11,8 +11,8 @@ from supersam.data.coco import load_packs
 from supersam.data.skipped import Skipped
 from supersam.data.synthetic import write_pack
 from supersam.data.transforms import to_input
-from supersam.errors import DamagedError, DataError, EnvironmentProblem, MissingError, UsageError
-from supersam.train import teacher_cache
+from supersam.errors import CheckpointError, DamagedError, DataError, EnvironmentProblem, MissingError, UsageError
+from supersam.train import teacher_cache_fill
 from supersam.train.teacher_cache import (
     EMBEDDINGS,
     ENTRIES,
@@ -20,11 +20,10 @@ from supersam.train.teacher_cache import (
     TeacherCache,
     View,
     data_fingerprint,
-    fill,
     image_key,
-    open_writer,
     sources_of,
 )
+from supersam.train.teacher_cache_fill import fill, open_writer
 from supersam.train.teachers import Teacher
 
 N_IMAGES = 5
@@ -125,7 +124,7 @@ def test_an_embedding_that_was_written_before_its_line_is_computed_again(folder,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(teacher_cache.CacheWriter, "_append", killed)
+        patch.setattr(teacher_cache_fill.CacheWriter, "_append", killed)
         with pytest.raises(KeyboardInterrupt):
             run(folder, teacher, sources)
     assert (folder / EMBEDDINGS).stat().st_size == BYTES
@@ -234,7 +233,7 @@ def test_two_processes_do_not_fill_the_same_cache(folder, teacher, tells):
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_computed(folder, teacher, sources, monkeypatch, tells):
-    monkeypatch.setattr(teacher_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 2 * BYTES}))
+    monkeypatch.setattr(teacher_cache_fill.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 2 * BYTES}))
 
     with tells(EnvironmentProblem, f"{N_IMAGES} embeddings"):
         run(folder, teacher, sources)
@@ -259,7 +258,7 @@ def test_values_beyond_half_precision_are_refused(folder, teacher, sources, tell
     with torch.no_grad():
         teacher.encoder.bias[0] = 1e6
 
-    with tells(teacher_cache.CheckpointError, "65504"):
+    with tells(CheckpointError, "65504"):
         run(folder, teacher, sources)
     assert not TeacherCache(folder).entries
 
