@@ -20,6 +20,12 @@ def starter_dir() -> Path:
     return _PACKAGE / "starter"
 
 
+def cache_dir() -> Path:
+    """Return the folder of caches: SUPERSAM_CACHE, else ``supersam`` in the user's cache folder."""
+    own = os.environ.get("SUPERSAM_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "supersam"
+
+
 def load_dashboard() -> ModuleType:
     """Import the dashboard, which is ``supersam.dashboard`` in a wheel and ``dashboard`` in a checkout."""
     if (_PACKAGE / "dashboard").is_dir():

@@ -3,30 +3,32 @@
     python experiments/0001-jetson-agx-orin/fit.py          # write results.csv, figure.png and the table
     python experiments/0001-jetson-agx-orin/fit.py --check  # exit 1 if a shipped file is not what the rows give
 
-The model is linear in counted operations, so that what is fitted on whole networks can be summed over parts:
-
-    latency = a * kernels + b * dense GMACs + c * depth-wise GMACs + d * MB of traffic,    a, b, c, d >= 0
-
-The rows (calibration.csv) span 0.5 to 82 ms, so errors count relative to the row: each row is divided by its
-latency, then solved by non-negative least squares (Lawson and Hanson, 1974; ``scipy.optimize.nnls``). Signs
-are constrained because without it small networks can give operations a negative price. There is no constant
-term: a network of no parts takes no time, and a constant could not be shared out among parts.
+The model, and how it is fitted and left out, is in ``supersam/latency/fitting.py``.
 """
 
 import argparse
 import csv
 import io
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
-from scipy.stats import spearmanr
 
-from supersam.latency import Composition, Entry, Estimator, LatencyTable, space_parts
+from supersam.latency import (
+    Composition,
+    Device,
+    Entry,
+    Estimator,
+    LatencyTable,
+    Power,
+    Runtime,
+    conformal_quantile,
+    space_parts,
+)
+from supersam.latency.fitting import errors, fit_prices, held_in_splits, held_left_out, predict_left_out
 from supersam.space import Part, load_space, shipped_spaces
 
 HERE = Path(__file__).resolve().parent
@@ -47,6 +49,7 @@ DIGITS = 4  # significant; far finer than the errors, coarse enough to hide the 
 QUANTILES = (50, 80, 90)  # percent
 SMALLEST_SPREAD = 1.4  # the 90 % quantile of 34 rows rests on three of them, so a lower one is not believed
 EXTRAPOLATED_SPREAD = 2.0
+SPLITS = 200  # random ones that the coverage is checked on
 EXTRAPOLATED = ("vit", "rwkv", "sam_layer")  # kinds of part of which no row has one: softmax attention, scans
 SAM_SERIES = "evit-sam"  # rows whose page calls them end-to-end, see the note of the table
 
@@ -75,15 +78,6 @@ class Row(NamedTuple):
     source: str  # "owner/repository@commit:path (licence; what the latency includes)"
 
 
-class Errors(NamedTuple):
-    """How far predictions are from measurements."""
-
-    mape: float  # mean of |predicted / measured - 1|
-    within_10: float  # share of rows with |predicted / measured - 1| <= 0.1
-    spearman: float
-    factors: dict[int, float]  # exp of the QUANTILES of |log(predicted / measured)|
-
-
 class Study(NamedTuple):
     """The fit on all rows and what it would have said of rows it had not seen."""
 
@@ -91,6 +85,8 @@ class Study(NamedTuple):
     coefficients: Array  # ms per unit of each of FEATURES
     row_out_ms: Array
     series_out_ms: Array
+    held: NDArray[np.bool_]  # is the row within the interval that the other series give?
+    held_in_splits: float  # the same over random splits: share of the held-out rows
 
 
 def read_rows(path: Path = CALIBRATION) -> list[Row]:
@@ -119,54 +115,21 @@ def measured_ms(rows: Sequence[Row]) -> Array:
     return np.array([row.latency_ms for row in rows])
 
 
-def fit(rows: Sequence[Row]) -> Array:
-    """Return the non-negative coefficients with the least sum of squared relative errors, in ms per unit."""
-    relative = features_of(rows) / measured_ms(rows)[:, None]
-    coefficients, _ = nnls(relative, np.ones(len(rows)))
-    return np.asarray(coefficients)
-
-
-def predict_left_out(rows: Sequence[Row], groups: Sequence[Hashable]) -> Array:
-    """Predict each row, in ms, by a fit on the rows of all other groups."""
-    predicted = np.empty(len(rows))
-    for held_out in dict.fromkeys(groups):
-        coefficients = fit([row for row, group in zip(rows, groups, strict=True) if group != held_out])
-        for index, (row, group) in enumerate(zip(rows, groups, strict=True)):
-            if group == held_out:
-                predicted[index] = coefficients @ np.array(row.features)
-    return predicted
-
-
-def conformal_quantile(values: Array, percent: int) -> float:
-    """Return the value that ``percent`` % of further draws stay below, at least (split conformal prediction).
-
-    That is the value of rank ceil((n + 1) * percent / 100), as in Lei et al., 2018 (arXiv 1604.04173). The
-    interpolated quantile is lower and promises too much when there are few values. With fewer than nine values
-    no rank is high enough for 90 %; the largest is returned then.
-    """
-    rank = math.ceil((len(values) + 1) * percent / 100)
-    return float(np.sort(values)[min(rank, len(values)) - 1])
-
-
-def errors(measured: Array, predicted: Array) -> Errors:
-    """Compare predictions with measurements; both in the same unit."""
-    relative = np.abs(predicted / measured - 1)
-    logs = np.abs(np.log(predicted / measured))
-    return Errors(
-        mape=float(relative.mean()),
-        within_10=float((relative <= 0.1).mean()),
-        spearman=float(spearmanr(measured, predicted).statistic),
-        factors={percent: math.exp(conformal_quantile(logs, percent)) for percent in QUANTILES},
-    )
+def factor(measured: Array, predicted: Array, percent: int) -> float:
+    """Return the factor that ``percent`` % of the errors stay below."""
+    return math.exp(conformal_quantile(list(np.abs(np.log(predicted / measured))), percent / 100))
 
 
 def study(rows: list[Row]) -> Study:
     """Fit all rows, then leave out each row and each series."""
+    features, ms, series = features_of(rows), measured_ms(rows), [row.series for row in rows]
     return Study(
         rows=rows,
-        coefficients=fit(rows),
-        row_out_ms=predict_left_out(rows, range(len(rows))),
-        series_out_ms=predict_left_out(rows, [row.series for row in rows]),
+        coefficients=fit_prices(features, ms),
+        row_out_ms=predict_left_out(features, ms, range(len(rows))),
+        series_out_ms=predict_left_out(features, ms, series),
+        held=held_left_out(features, ms, series, SMALLEST_SPREAD),
+        held_in_splits=held_in_splits(features, ms, series, SMALLEST_SPREAD, SPLITS),
     )
 
 
@@ -183,14 +146,14 @@ def rounded(value: float) -> float:
 def make_estimator(result: Study) -> Estimator:
     """Return the fit as the estimator of a table."""
     kernels, dense, depthwise, traffic = (rounded(value) for value in result.coefficients)
-    series_out = errors(measured_ms(result.rows), result.series_out_ms)
+    series_out = factor(measured_ms(result.rows), result.series_out_ms, 90)
     return Estimator(
         ms_per_kernel=kernels,
         ms_per_dense_gmac=dense,
         ms_per_depthwise_gmac=depthwise,
         ms_per_traffic_mb=traffic,
         bytes_per_element=BYTES_PER_ELEMENT,
-        spread=max(SMALLEST_SPREAD, rounded(series_out.factors[90])),
+        spread=max(SMALLEST_SPREAD, rounded(series_out)),
         spread_of_kind=dict.fromkeys(EXTRAPOLATED, EXTRAPOLATED_SPREAD),
         calibration_rows=len(result.rows),
     )
@@ -228,7 +191,8 @@ def note(result: Study) -> str:
     parts = [
         f"Estimated, never run here: a linear model fitted on {len(result.rows)} published rows.",
         f"With a whole series of networks left out its mean error is {percent(series_out.mape, 1)}",
-        f"({percent(series_out.within_10)} of the rows within 10 %).",
+        f"({percent(series_out.within_10)} of the rows within 10 %), and the interval holds "
+        f"{percent(result.held.mean())} of them ({percent(result.held_in_splits)} in random splits of the series).",
         f"{with_transfer} of the published latencies include the transfer of data, the others are compute only.",
         f"No row has softmax attention on tokens or a scan, so {', '.join(EXTRAPOLATED)} parts are extrapolation:",
         f"their interval is a factor of {EXTRAPOLATED_SPREAD:g}.",
@@ -249,13 +213,14 @@ def make_table(result: Study) -> LatencyTable:
     """Return the table of the device."""
     estimator = make_estimator(result)
     return LatencyTable(
-        schema=1,
+        schema=2,
         name=TABLE.stem,
         aliases=("jetson-orin",),
-        device="NVIDIA Jetson AGX Orin",
-        runtime="tensorrt",
+        device=Device(name="NVIDIA Jetson AGX Orin", kind="gpu"),
+        runtime=Runtime(name="tensorrt"),
+        exporter="not stated by the sources",
         precision="fp16",
-        power_mode="not stated by the sources",
+        power=Power(mode="not stated by the sources"),
         clock="published",
         method="estimated",
         grade="E",
@@ -275,12 +240,14 @@ def results_csv(result: Study) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ["model", "resolution", "series", "measured_ms"]
-    writer.writerow([*head, "row_out_ms", "row_out_error_pct", "series_out_ms", "series_out_error_pct"])
-    for row, row_out, series_out in zip(result.rows, result.row_out_ms, result.series_out_ms, strict=True):
+    columns = ["row_out_ms", "row_out_error_pct", "series_out_ms", "series_out_error_pct", "within_interval"]
+    writer.writerow([*head, *columns])
+    each = zip(result.rows, result.row_out_ms, result.series_out_ms, result.held, strict=True)
+    for row, row_out, series_out, held in each:
         cells: list[str | float] = [row.model, row.resolution, row.series, row.latency_ms]
         for predicted in (row_out, series_out):
             cells += [rounded(predicted), f"{100 * (predicted / row.latency_ms - 1):+.1f}"]
-        writer.writerow(cells)
+        writer.writerow([*cells, "yes" if held else "no"])
     return text.getvalue()
 
 
@@ -293,12 +260,17 @@ def summary(result: Study) -> str:
     ]
     for label, predicted in (("one row", result.row_out_ms), ("one series", result.series_out_ms)):
         found = errors(measured_ms(result.rows), predicted)
-        factors = " / ".join(f"x{factor:.2f}" for factor in found.factors.values())
+        factors = " / ".join(f"x{factor(measured_ms(result.rows), predicted, share):.2f}" for share in QUANTILES)
         shares = f"{percent(found.mape, 1)} | {percent(found.within_10, 1)}"
         lines.append(f"| {label} | {shares} | {found.spearman:.3f} | {factors} |")
     prices = zip(result.coefficients, FEATURES.values(), strict=True)
     fitted = ", ".join(f"{rounded(value):g} ms per {unit}" for value, unit in prices)
-    return "\n".join([*lines, "", f"Fitted on all {len(result.rows)} rows: {fitted}."])
+    covered = (
+        "Coverage of the 90 % interval, prices and spread both from other series: "
+        f"{percent(result.held.mean(), 1)} of the rows with each series left out, "
+        f"{percent(result.held_in_splits, 1)} of the rows held out in {SPLITS} random splits."
+    )
+    return "\n".join([*lines, "", f"Fitted on all {len(result.rows)} rows: {fitted}.", "", covered])
 
 
 def draw(result: Study, path: Path) -> None:

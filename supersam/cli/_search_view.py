@@ -23,6 +23,11 @@ def show_answer(run: "Run", answer: dict[str, Any]) -> None:
         if predicted and predicted["front"]:
             print("\npredicted, not measured:")
             show_front(predicted["front"], predicted["best"])
+    if answer.get("timed"):
+        from supersam.cli._measure_here import show_timed
+        from supersam.results.timed import Timed
+
+        show_timed(Timed.model_validate(one) for one in answer["timed"])
     if answer.get("good_on_all"):
         print("\nwithin every budget, on the front of all devices together:")
         show_front(answer["good_on_all"], None)

@@ -13,7 +13,8 @@ from supersam.checkpoints.starter import WEIGHTS, starter_statistics
 from supersam.checkpoints.subnets import extract_subnet, load_subnet
 from supersam.checkpoints.supernets import load_supernet
 from supersam.cli._output import say
-from supersam.data.coco import ImageRecord, load_packs
+from supersam.data.coco import ImageRecord
+from supersam.data.sources import open_packs
 from supersam.data.synthetic import draw, write_pack
 from supersam.data.transforms import to_input
 from supersam.errors import MissingError, UsageError
@@ -79,12 +80,12 @@ def statistics(
     if not any(isinstance(module, torch.nn.BatchNorm2d) for module in encoder.modules()):
         return {}, "none needed, the subnet has no BatchNorm"
     if data is not None:
-        packs, source = load_packs(data, "train"), f"{CALIBRATION_IMAGES} images of the train split of {data}"
+        packs, source = open_packs(data, "train"), f"{CALIBRATION_IMAGES} images of the train split of {data}"
     else:
         import tempfile
 
         folder = tempfile.TemporaryDirectory(prefix="supersam-")
-        packs = load_packs(write_pack(Path(folder.name), CALIBRATION_IMAGES, 0), "train")
+        packs = open_packs(write_pack(Path(folder.name), CALIBRATION_IMAGES, 0), "train")
         source = f"{CALIBRATION_IMAGES} generated images"
         say(
             f"Note: no statistics are shipped for {architecture.digest}; give --data DIR to take them from real images."
@@ -97,7 +98,7 @@ def picture(image: Path | None, data: Path | None) -> tuple[NDArray[np.uint8], s
     if image is not None:
         return read_image(image), str(image)
     if data is not None:
-        record = load_packs(data, "train")[0].records[0]
+        record = open_packs(data, "train")[0].records[0]
         return record.read(), str(record.path)
     return draw(np.random.default_rng(0), 256)[0], "a drawn image (give --image FILE for one of yours)"
 

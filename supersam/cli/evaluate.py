@@ -12,7 +12,10 @@ def evaluate(
     model: Annotated[
         str, typer.Argument(help="Extracted checkpoint, or `starter` for a subnet of the shipped supernet.")
     ],
-    data: Annotated[Path, typer.Option(help="Folder with images/ and annotations/, or a folder of such folders.")],
+    data: Annotated[
+        Path,
+        typer.Option(help="Folder of images with masks (docs/data.md)."),
+    ],
     split: Annotated[
         str, typer.Option(help="Split: val, train, or train-fit and train-search (parts of train).")
     ] = "val",
@@ -27,10 +30,10 @@ def evaluate(
     from rich.console import Console
     from rich.progress import track
 
-    from supersam.data.coco import load_packs
+    from supersam.data.sources import open_packs
     from supersam.evaluate import evaluator
 
-    packs = load_packs(data, split)
+    packs = open_packs(data, split)
     subnet, architecture, calibration = _load(model, arch, data)
     say(f"{architecture.digest}  {architecture.describe()}\nBatchNorm statistics: {calibration}")
     total = sum(min(limit or len(pack.records), len(pack.records)) for pack in packs)

@@ -1,79 +1,195 @@
 """``supersam profile``: measure a search space on this machine."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from supersam.cli._output import print_json, say
 
+if TYPE_CHECKING:
+    from supersam.latency import LatencyTable
+    from supersam.profile.plan import Plan
+    from supersam.profile.protocol import Protocol
+
 
 def profile(
     device: Annotated[str, typer.Option(help="Name of the table, such as my-laptop.")],
     space: Annotated[str, typer.Option(help="Search space, or the path of one.")] = "starter",
-    runtime: Annotated[str, typer.Option(help="onnxruntime or torch.")] = "onnxruntime",
+    runtime: Annotated[
+        str,
+        typer.Option(
+            help="onnxruntime, torch, torch-compile, openvino; with --ssh "
+            "trtexec, onnxruntime, litert, executorch, coreml."
+        ),
+    ] = "onnxruntime",
+    clock: Annotated[
+        str, typer.Option(help="Which clock counts: cpu (of the process), or wall on a machine of your own.")
+    ] = "cpu",
+    rounds: Annotated[int, typer.Option(min=1, help="Times everything is measured, in an order of its own.")] = 3,
+    networks: Annotated[int, typer.Option(min=0, help="Random whole networks to fit the sum of parts on.")] = 24,
+    held_out: Annotated[int, typer.Option(min=0, help="Further whole networks, stored beside, never fitted on.")] = 0,
+    isolated: Annotated[bool, typer.Option("--isolated", help="Time every part alone, too (for --rows).")] = False,
+    rows: Annotated[Path | None, typer.Option(help="Keep every timing in this CSV file.")] = None,
+    export_only: Annotated[
+        bool, typer.Option("--export-only", help="Fill the cache of ONNX files and time nothing.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Table to write (.json); default: beside the shipped tables.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing table.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds the machine may take to become quiet.")] = 0.0,
     force: Annotated[
-        bool, typer.Option("--force", help="Measure on a busy machine, or over an existing table.")
+        bool, typer.Option("--force", help="Measure on a busy or throttling machine; the table records it.")
     ] = False,
+    ssh: Annotated[
+        str | None,
+        typer.Option(help="Measure this device instead: user@host or user@host:port (docs/remote-devices.md)."),
+    ] = None,
+    ssh_option: Annotated[list[str] | None, typer.Option(help="Option for ssh, as after its -o. Repeatable.")] = None,
+    precision: Annotated[str, typer.Option(help="With --ssh: fp32 or fp16; default: the runtime's usual one.")] = "",
+    remote_python: Annotated[str, typer.Option(help="With --ssh: Python 3.8 or newer there.")] = "python3",
+    remote_folder: Annotated[
+        str, typer.Option(help="With --ssh: where networks and measurements lie there.")
+    ] = ".cache/supersam/profile",
+    remote_program: Annotated[str, typer.Option(help="With --ssh: path of trtexec and the like there.")] = "",
+    remote_option: Annotated[
+        list[str] | None,
+        typer.Option(help="With --ssh: argument for that program, execution provider or compute unit. Repeatable."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure every part of a space on this machine's CPU, one thread, and write a latency table.
+    """Measure every part of a space on this machine's CPU, one core, and write a latency table.
 
     An interrupted measurement goes on where it was when the command is given again.
     """
-    import os
+    from supersam._paths import data_dir
+    from supersam.errors import UsageError
+    from supersam.profile.plan import plan_items
+    from supersam.profile.protocol import Protocol
+    from supersam.space import load_space
 
+    table_file = out or data_dir("latency_tables") / f"{device}.json"
+    if table_file.exists() and not overwrite and not export_only:
+        raise UsageError(f"{table_file} exists; replace it with --overwrite or choose another name")
+    protocol = Protocol(clock=clock, rounds=rounds)  # type: ignore[arg-type]
+    plan = plan_items(load_space(space), networks, held_out, isolated)
+    if export_only:
+        _export(plan)
+        return
+    if ssh is not None:
+        from supersam.cli._measure_there import measure_there
+        from supersam.profile.link import Target
+        from supersam.profile.remote_table import Wanted
+
+        address, port = Target.parse(ssh)
+        target = Target(address, port, tuple(ssh_option or ()), remote_python, remote_folder, remote_program)
+        wanted = Wanted(runtime, precision, protocol.clock, rounds=rounds, options=tuple(remote_option or ()))
+        _report(measure_there(device, plan, wanted, target, table_file, rows, force), table_file, json)
+        return
+    _report(_measure_here(device, plan, runtime, protocol, table_file, rows, force, wait), table_file, json)
+
+
+def _measure_here(
+    device: str,
+    plan: "Plan",
+    runtime: str,
+    protocol: "Protocol",
+    table_file: Path,
+    rows: Path | None,
+    force: bool,
+    wait: float,
+) -> "LatencyTable":
+    """Measure this machine; the journal beside the table is removed when the table is written."""
+    from supersam.profile import machine
+    from supersam.profile.measure import estimate_seconds, profile
+    from supersam.profile.runtimes import find_runtime
+    from supersam.profile.table import write_rows
+
+    found = find_runtime(runtime)
+    if found.exporter != "none":
+        _export(plan)
+    forced = machine.require_quiet(force, wait)
+    core = machine.pin()
+    items = plan.items
+    on_core = "" if core is None else f" on core {core}"
+    minutes = estimate_seconds(plan, found, protocol) / 60
+    say(f"{len(items)} items in {protocol.rounds} rounds with {runtime}{on_core}, about {minutes:.0f} minutes in all")
+    journal_file = table_file.with_suffix(".partial.jsonl")
+    with _progress("profile", protocol.rounds * len(items), journal_file) as on_item:
+        table, journal = profile(device, plan, found, protocol, journal_file, on_item, forced)
+    table.save(table_file)
+    if rows is not None:
+        write_rows(rows, journal.timings)
+    journal.remove()
+    return table
+
+
+def _export(plan: "Plan") -> None:
+    from supersam.profile.onnx_files import export_plan, onnx_of
+
+    missing = export_plan(plan)
+    if not missing:
+        say("every ONNX file is in the cache")
+        return
+    with _progress("export", len(missing), None) as on_item:
+        for item in missing:
+            onnx_of(item)
+            on_item(item.name)
+
+
+@contextmanager
+def _progress(what: str, total: int, journal: Path | None) -> Iterator[Callable[[str], None]]:
+    """Show a bar with the time left; yields what is to be called after every item."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from supersam._paths import data_dir
-    from supersam.errors import EnvironmentProblem, UsageError
-    from supersam.latency import space_parts
-    from supersam.profile import measure
-    from supersam.profile.runtimes import RUNTIMES
-    from supersam.space import load_space
-
-    if runtime not in RUNTIMES:
-        raise UsageError(f"unknown runtime {runtime!r}; there are: {', '.join(RUNTIMES)}")
-    chosen = load_space(space)
-    table_file = out or data_dir("latency_tables") / f"{device}.json"
-    if table_file.exists() and not force:
-        raise UsageError(f"{table_file} exists; measure over it with --force or choose another name")
-    load, limit = os.getloadavg()[0], 0.3 * (os.cpu_count() or 1)
-    if load > limit and not force:
-        raise EnvironmentProblem(f"the machine is busy (load {load:.1f}, at most {limit:.1f}); wait, or use --force")
-    journal = table_file.with_suffix(".partial.jsonl")
-    total = measure.ROUNDS * (len(space_parts(chosen)) + measure.CALIBRATION_NETWORKS)
     columns = (TextColumn("{task.fields[item]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("profile", total=total, item="exporting")
+    # Drawing takes CPU time of this process, which would count as the item's: draw between items only.
+    with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bar:
+        task = bar.add_task(what, total=total, item=what)
+
+        def on_item(name: str) -> None:
+            done = bar.tasks[task].completed + 1
+            bar.update(task, completed=done, total=max(total, done), item=name)  # some parts are timed alone besides
+            bar.refresh()
+
         try:
-            table = measure.profile(
-                device, chosen, runtime, journal, lambda name: bar.update(task, advance=1, item=name)
-            )
+            yield on_item
         except KeyboardInterrupt:
-            say(f"\nInterrupted; give the same command again to go on from {journal}")
+            kept = f" from {journal}" if journal else ""
+            say(f"\nInterrupted; give the same command again to go on{kept}")
             raise typer.Exit(130) from None
-    table.save(table_file)
-    journal.unlink()
+
+
+def _report(table: "LatencyTable", path: Path, json: bool) -> None:
+    composition, quality = table.composition, table.quality
+    scopes = [entry.scope for entry in table.entries.values()]
     if json:
         print_json(
             {
-                "path": str(table_file),
-                "device": device,
-                "runtime": table.runtime,
+                "path": str(path),
+                "device": table.name,
+                "runtime": str(table.runtime),
                 "grade": table.grade,
                 "n_entries": len(table.entries),
-                "factor": table.composition.factor,
-                "spread": table.composition.spread,
+                "scopes": {scope: scopes.count(scope) for scope in sorted(set(scopes))},
+                "n_networks": len(table.networks),
+                "noise_floor_pct": quality.noise_floor_pct,
+                "repeat_cv_median_pct": quality.repeat_cv_median_pct,
+                "factor": composition.factor,
+                "factor_per_kind": composition.factor_per_kind,
+                "spread": composition.spread,
+                "forced": list(quality.forced),
             }
         )
         return
-    print(table_file)
+    print(path)
+    noise = "unknown" if quality.noise_floor_pct is None else f"{quality.noise_floor_pct:.1f} %"
+    factors = f"{composition.factor:.3f} times the sum of their parts, 90 % within a factor {composition.spread:.3f}"
     say(
-        f"{len(table.entries)} parts, {table.note}; whole networks are {table.composition.factor:.3f} times the sum "
-        f"of their parts, 90 % within a factor {table.composition.spread:.3f}"
+        f"grade {table.grade}: {len(table.entries)} parts ({scopes.count('isolated')} of them alone), "
+        f"noise floor {noise}; whole networks are {factors}"
     )

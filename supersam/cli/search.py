@@ -9,6 +9,7 @@ import typer
 from supersam.cli._output import print_json, say
 
 if TYPE_CHECKING:
+    from supersam.errors import EnvironmentProblem
     from supersam.results import Run
     from supersam.search.ledger import Ledger
     from supersam.search.problem import Problem
@@ -35,6 +36,9 @@ def search(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out; more --trials extend it.")
     ] = False,
+    accept_changed_tables: Annotated[
+        bool, typer.Option("--accept-changed-tables", help="With --resume: go on though the run's tables were changed.")
+    ] = False,
     risk: Annotated[
         Literal["upper", "median"], typer.Option(help="Compare the budget with the upper 90 % bound or the median.")
     ] = "upper",
@@ -51,16 +55,22 @@ def search(
     ] = None,
     split: Annotated[str, typer.Option(help="With --data: the split to measure on.")] = "train-search",
     images: Annotated[int, typer.Option(min=1, help="With --data: images of each pack.")] = 16,
-    measure: Annotated[
-        int | None, typer.Option(min=2, help="With --data: measure so many, predict the rest; default: measure all.")
+    evaluate: Annotated[
+        int | None, typer.Option(min=2, help="With --data: evaluate so many, predict the rest; default: evaluate all.")
     ] = None,
     verify: Annotated[
-        int | None, typer.Option(min=0, help="With --measure: measure so many of the predicted front; default: all.")
+        int | None, typer.Option(min=0, help="With --evaluate: evaluate so many of the predicted front; default: all.")
     ] = None,
     halving: Annotated[
         bool, typer.Option("--halving", help="With --data: give up on architectures after few images.")
     ] = False,
     weights: Annotated[Path | None, typer.Option(help="With --data: supernet weights; default: the starter.")] = None,
+    measure: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="Then time the K best whole on this machine.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --measure: time on a busy machine too; the run records it.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that search together on this machine.")] = 1,
     storage: Annotated[
         str | None, typer.Option(metavar="URL", help="Where the study is kept; default: SQLite in the run's folder.")
@@ -74,33 +84,35 @@ def search(
 
     Ctrl-C keeps the study; --resume continues it.
     """
+    from supersam.cli._measure_here import check_machine
     from supersam.cli._search_view import LiveLine, command, show_answer
     from supersam.results import Run
-    from supersam.search.build import build
-    from supersam.search.report import answer_of
-    from supersam.search.storage import check
+    from supersam.search.build import accept_tables, build, check_tables
+    from supersam.search.report import answer_of, why_fewer
 
     run = Run(out or _next_free(Path("runs")))
     if resume and not device:
         question, problem = _asked_before(run)
     else:
         limits = {"params_m": max_params, "gmacs": max_gmacs, "memory_mb": max_memory}
-        accuracy = _accuracy(data, split, images, measure, halving)
+        accuracy = _accuracy(data, split, images, evaluate, halving)
         question, problem = _question(device or [], budget or [], space, risk, limits, weigh or [], accuracy)
         question |= {"seed": seed, "sampler": _known_sampler(sampler), "weights": str(weights) if weights else None}
         question |= _storage(storage, study)
     _check_folder(run, question, resume)
-    if verify is not None and measure is None:
-        from supersam.errors import UsageError
-
-        raise UsageError("--verify K measures a predicted front; it needs --data DIR and --measure N")
+    if resume and not accept_changed_tables:
+        check_tables(_completed(run.question()), run)
+    _check_options(verify, evaluate, measure, force)
+    if measure is not None:
+        check_machine(problem, force)
     searching = build(question, run, problem, storage)
+    if resume and accept_changed_tables:
+        accept_tables(question, run, searching)
     _introduce(searching)
     unmet = _unmet(searching, json)
     if unmet:
         raise typer.Exit(3)
-    if searching.storage:
-        check(searching.storage)
+    searching.check()
     if not resume:
         _start(run, question, problem)
     live = LiveLine(run, question, trials, json)
@@ -114,14 +126,50 @@ def search(
         live.end()
     answer = answer_of(run, question, problem, candidates, ledger)
     _write(run, answer)
+    fewer = why_fewer(problem, ledger, trials)
+    if fewer:
+        say(fewer)
+    refused = _measured_here(run, problem, answer, measure, force) if measure is not None else None
     if json:
         print_json(answer)
     else:
         show_answer(run, answer)
+    if refused is not None:
+        say(f"measure later:  supersam search --resume --out {run.folder} --trials {trials} --measure {measure}")
+        raise refused
     missed = [found for found in answer["devices"].values() if found["budget_ms"] is not None and found["best"] is None]
     if missed:
         say(f"Nothing that was found meets {missed[0]['budget_ms']:g} ms on {missed[0]['device']}; give more --trials.")
         raise typer.Exit(3)
+
+
+def _check_options(verify: int | None, evaluate: int | None, measure: int | None, force: bool) -> None:
+    from supersam.errors import UsageError
+
+    if verify is not None and evaluate is None:
+        raise UsageError("--verify K evaluates a predicted front; it needs --data DIR and --evaluate N")
+    if force and measure is None:
+        raise UsageError("--force is for --measure K: it times on a busy machine")
+
+
+def _measured_here(
+    run: "Run", problem: "Problem", answer: dict[str, Any], most: int, force: bool
+) -> "EnvironmentProblem | None":
+    """Add the times of the best subnets to an answer; return why that was refused: the answer is shown first."""
+    from supersam.cli._measure_here import measure_here
+    from supersam.errors import EnvironmentProblem
+
+    try:
+        timed = measure_here(run, problem, answer, most, force)
+    except EnvironmentProblem as refused:
+        return refused
+    except KeyboardInterrupt:
+        say(f"\nInterrupted, the answer is kept. Continue with: supersam search --resume --out {run.folder} "
+            f"--trials {answer['n_trials']} --measure {most}")  # fmt: skip
+        raise typer.Exit(130) from None
+    answer["timed"] = [one.to_dict() for one in timed]
+    _write(run, answer)
+    return None
 
 
 def _question(
@@ -183,15 +231,15 @@ def _question(
     return question, problem
 
 
-def _accuracy(data: Path | None, split: str, images: int, measure: int | None, halving: bool) -> dict[str, Any] | str:
+def _accuracy(data: Path | None, split: str, images: int, evaluate: int | None, halving: bool) -> dict[str, Any] | str:
     from supersam.errors import UsageError
 
     if data is None:
-        if measure is not None or halving:
-            raise UsageError("--measure and --halving need --data DIR: without images nothing can be measured")
+        if evaluate is not None or halving:
+            raise UsageError("--evaluate and --halving need --data DIR: without images nothing can be evaluated")
         return "archive"
     found: dict[str, Any] = {"data": str(data), "split": split, "images": images, "prompts": PROMPTS}
-    return found | ({"measure": measure} if measure is not None else {}) | ({"halving": True} if halving else {})
+    return found | ({"measure": evaluate} if evaluate is not None else {}) | ({"halving": True} if halving else {})
 
 
 def _known_sampler(name: str) -> str:

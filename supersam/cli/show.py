@@ -17,9 +17,11 @@ def show(
     """Show a run: best and front, hypervolume over trials, which choices mattered, block types by stage."""
     import tempfile
 
+    from supersam.cli._measure_here import show_timed
     from supersam.errors import UsageError
     from supersam.results import Run
     from supersam.results.merge import merge
+    from supersam.results.timed import load_timed
     from supersam.search.report import report_of, to_csv
 
     if csv and json:
@@ -33,10 +35,12 @@ def show(
             print(to_csv(run.candidates()), end="")
             return
         report = report_of(run)
+        timed = load_timed(run.folder)
     if json:
-        print_json(report)
+        print_json(report | {"timed": [one.to_dict() for one in timed]})
     else:
         _show(report)
+        show_timed(timed)
     if out is not None:
         say(f"\nkept: {out}")
 

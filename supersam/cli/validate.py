@@ -1,12 +1,16 @@
 """``supersam validate``: does a supernet rank its subnets as training each alone would?"""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from supersam._paths import write_atomically
 from supersam.cli._output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from supersam.space import AnyArchitecture, SearchSpace
 
 
 def validate(
@@ -18,6 +22,10 @@ def validate(
     split: Annotated[str, typer.Option(help="Images to judge by; never those of the trainings.")] = "train-search",
     images: Annotated[int, typer.Option(min=1, help="... of each pack.")] = 20,
     masks: Annotated[int, typer.Option(min=1, help="... and masks of each image.")] = 8,
+    front: Annotated[
+        bool, typer.Option("--front", help="Choose near the front, by the shipped archive's accuracies.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of one thread side by side.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train subnets alone from the supernet's weights, and compare their order with the supernet's.
@@ -26,13 +34,20 @@ def validate(
     started again.
     """
     from supersam.data.sources import open_packs
+    from supersam.errors import UsageError
     from supersam.space import load_space
     from supersam.train.config import load_config
-    from supersam.train.ranking import Test, judge, spread_subnets
+    from supersam.train.ranking import GOAL, GOAL_OF_CEILING, Test, judge, spread_subnets
 
     loaded = load_config(config)
+    if split == loaded.split or (loaded.split == "train" and split.startswith("train-")):
+        raise UsageError(
+            f"--split {split} holds images that {config} trains on (split: {loaded.split}); judge by train-search and "
+            "train on train-fit"
+        )
     space = load_space(loaded.space)
-    chosen = spread_subnets(space, resolution or space.resolutions[0], architectures)
+    expected = _archived_accuracy(space) if front else None
+    chosen = spread_subnets(space, resolution or space.resolutions[0], architectures, expected=expected)
     test = Test(open_packs(loaded.data, split), open_packs(loaded.data, loaded.split), images, masks)
     total, done = architectures + min(repeated, architectures), 0
 
@@ -42,7 +57,7 @@ def validate(
         say(f"{done} of {total} trainings done")
 
     try:
-        found = judge(chosen, loaded, weights, test, min(repeated, architectures), finished)
+        found = judge(chosen, loaded, weights, test, min(repeated, architectures), finished, workers)
     except KeyboardInterrupt:
         say("\nInterrupted; what is finished is kept. Give the same command to go on.")
         raise typer.Exit(130) from None
@@ -73,3 +88,16 @@ def validate(
                 f"{name}: Kendall tau {agreed.kendall:.2f} ({low:.2f} to {high:.2f}), Spearman {agreed.spearman:.2f}, "
                 f"{agreed.n} subnets"
             )
+    share = found.share_of_ceiling
+    print(
+        f"goal, tau of {GOAL} or {GOAL_OF_CEILING:.0%} of the ceiling: {'met' if found.goal_met else 'not met'}"
+        + ("" if share is None else f"; on the subnets trained twice it is {share:.0%} of the ceiling")
+    )
+
+
+def _archived_accuracy(space: "SearchSpace") -> "Callable[[AnyArchitecture], float]":
+    from supersam.results import load_archive
+    from supersam.search.accuracy import ArchiveAccuracy
+
+    predict = ArchiveAccuracy(load_archive(), space)
+    return lambda architecture: predict(architecture).value

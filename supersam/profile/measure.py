@@ -1,187 +1,191 @@
-"""Measure every part of a search space on this machine and write its latency table.
+"""Measure a search space on this machine and write its latency table (docs/profiling.md).
 
-Times are those of the process's own CPU clock on one thread: on a shared machine the wall clock mostly tells
-what the neighbours do. Parts are measured in several rounds in random order; the median of the rounds' medians
-counts. Whole random encoders are measured in the same rounds: they give the factor between a sum of parts and
-the whole, and the interval.
+Every item is timed in several rounds, each in an order of its own, with one network, the sentinel, timed over and over
+between them: how much that one varies is the noise below which no difference means anything. Each round prepares
+every item anew, so that what depends on where memory happens to lie is averaged too, and no more than one item is
+in memory.
 """
 
-import json
-import math
-import os
-import platform
 import random
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
-from supersam.errors import DamagedError, UsageError
-from supersam.latency import Composition, Entry, LatencyTable, space_parts
-from supersam.profile.modules import build_part, build_whole
-from supersam.profile.runtimes import Call, check_runtime, prepare, runtime_version
-from supersam.space import AnyArchitecture, Part, SearchSpace
+from supersam.errors import EnvironmentProblem, SuperSAMError
+from supersam.latency import LatencyTable, Network
+from supersam.profile import machine
+from supersam.profile.journal import SENTINEL, Journal
+from supersam.profile.plan import Item, Plan
+from supersam.profile.protocol import Clock, Protocol, Timing, now, seconds_needed, time_call
+from supersam.profile.runtimes import Call, Exported, Runtime
+from supersam.profile.table import doubtful, network_entry, table_from_timings
+from supersam.space import AnyArchitecture, SearchSpace
 
-ROUNDS = 3
-LEAST_SECONDS = 0.05  # of each item in each round
-LEAST_SAMPLES = 5
-WARM_UP = 2
-CALIBRATION_NETWORKS = 12
-COVERAGE = 0.9
+PRECISION = "fp32"
+INPUT = "one image as an array in memory, float32, NCHW; copying it is counted"
+ATTEMPTS = 3  # at a timing during which the clock moved
+PREPARE_SHARE = 0.5  # of what the sentinel takes to prepare: most items are smaller
+
+OnItem = Callable[[str], None]
+
+
+def ignore(name: str) -> None:
+    """Do nothing: for measurements without a progress bar."""
 
 
 @dataclass(frozen=True)
-class Item:
-    """Something to be timed: a part, or a whole encoder."""
+class Collector:
+    """Times items with one runtime, by one protocol, into one journal."""
 
-    name: str
-    build: Callable[[], tuple[torch.nn.Module, torch.Tensor]]
+    runtime: Runtime
+    protocol: Protocol
+    journal: Journal
+    clock: Clock = now
+    on_item: OnItem = ignore
+
+    def collect(self, items: Sequence[Item], sentinel: Item, first_sentinel: int = 0) -> None:
+        """Time what is not in the journal yet, round by round.
+
+        Raises:
+            EnvironmentProblem: if the runtime fails; what was timed is kept.
+        """
+        place = first_sentinel
+        for number in range(self.protocol.rounds):
+            for at, item in enumerate(random.Random(f"order/{number}").sample(list(items), len(items))):
+                if at % self.protocol.sentinel_every == 0:
+                    self._once(sentinel, SENTINEL, place)
+                    place += 1
+                self._once(item, item.name, number)
+                self.on_item(item.name)
+
+    def _once(self, item: Item, name: str, at: int) -> None:
+        if self.journal.has(name, at):
+            return
+        try:
+            timing = self.time(item)
+        except SuperSAMError:
+            raise
+        except Exception as problem:
+            raise EnvironmentProblem(
+                f"{self.runtime.name} failed at {item.name}: {_first_line(problem)}; what was timed is kept in "
+                f"{self.journal.path}, the same command goes on from there"
+            ) from problem
+        self.journal.add(name, at, timing)
+
+    def time(self, item: Item) -> Timing:
+        """Prepare an item and time it, again if the clock of the core moved meanwhile."""
+        call = self.runtime.prepare(Exported(item))
+        _check_output(call, item)
+        for _ in range(ATTEMPTS):
+            before = machine.read_clocks()
+            timing = time_call(call, self.protocol, self.clock)
+            after = machine.read_clocks()
+            if before.throttled == after.throttled and not before.change(after):
+                return timing
+        return replace(timing, throttled=True)
 
 
 def profile(
     device: str,
-    space: SearchSpace,
-    runtime: str,
-    journal: Path,
-    on_item: Callable[[str], None] = lambda name: None,
-    rounds: int = ROUNDS,
-    networks: int = CALIBRATION_NETWORKS,
-) -> LatencyTable:
-    """Measure a space and return its table.
+    plan: Plan,
+    runtime: Runtime,
+    protocol: Protocol,
+    journal_file: Path,
+    on_item: OnItem = ignore,
+    forced: Sequence[str] = (),
+    clock: Clock = now,
+) -> tuple[LatencyTable, Journal]:
+    """Measure a plan and return its table, and the journal with every timing behind it.
 
     Args:
-        journal: every measurement is appended here, so that an interrupted run goes on where it was.
-        on_item: called after every measurement of an item in a round.
+        device: the name of the table.
+        journal_file: an interrupted measurement goes on from it.
+        on_item: called with its name after every item of every round.
+        forced: what was overruled to measure at all.
     """
-    check_runtime(runtime)
-    torch.set_num_threads(1)
-    parts = space_parts(space)
-    wholes = _calibration_networks(space, networks)
-    items = [Item(part.key, lambda part=part: build_part(part)) for part in parts]  # type: ignore[misc]
-    items += [Item(a.digest, lambda a=a: build_whole(a)) for a in wholes]  # type: ignore[misc]
-    header = {"device": device, "runtime": runtime_version(runtime), "space": space.fingerprint, "items": len(items)}
-    done = _read_journal(journal, header)
-    calls: dict[str, Call] = {}
-    for number in range(rounds):
-        order = random.Random(f"{device}/{number}").sample(items, len(items))
-        for item in order:
-            if len(done.get(item.name, [])) > number:
-                on_item(item.name)
-                continue
-            if item.name not in calls:
-                calls[item.name] = prepare(runtime, *item.build())
-            median, samples = _time(calls[item.name])
-            done.setdefault(item.name, []).append(median)
-            _append(journal, {"name": item.name, "ms": median, "samples": samples})
-            on_item(item.name)
-    return _table(device, runtime, parts, wholes, done)
+    conditions = conditions_of(runtime, protocol)
+    journal = Journal(journal_file, conditions)
+    collector = Collector(runtime, protocol, journal, clock, on_item)
+    collector.collect(plan.items, plan.sentinel)
+    alone = doubtful(plan, journal.timings)
+    collector.collect(alone, plan.sentinel, first_sentinel=len(journal.timings[SENTINEL]))
+    command = f"supersam profile --device {device} --space {plan.space.name} --runtime {runtime.name}"
+    timings = journal.timings
+    sentinel = timings.pop(SENTINEL)
+    header = {
+        **conditions,
+        "name": device,
+        "sources": (f"measured here: {command} --clock {protocol.clock} --rounds {protocol.rounds}",),
+        "licence": "CC0-1.0",
+    }
+    return table_from_timings(plan, timings, sentinel, header, forced), journal
 
 
-def _calibration_networks(space: SearchSpace, count: int) -> list[AnyArchitecture]:
-    rng = random.Random(f"calibration/{space.fingerprint}")
-    return [space.sample(rng) for _ in range(count)]
+def conditions_of(runtime: Runtime, protocol: Protocol) -> dict[str, Any]:
+    """Return the conditions of a measurement, by the names that a table's header has."""
+    return {
+        "device": machine.device().model_dump(),
+        "runtime": runtime.about().model_dump(),
+        "exporter": runtime.exporter,
+        "precision": PRECISION,
+        "batch": 1,
+        "threads": 1,
+        "input": INPUT,
+        "power": machine.power().model_dump(),
+        "clock": protocol.clock,
+        "host": machine.host(),
+    }
 
 
-def _time(call: Call) -> tuple[float, int]:
-    """Return the median CPU time of a call in milliseconds, and the number of samples."""
-    for _ in range(WARM_UP):
-        call()
-    samples: list[float] = []
-    while len(samples) < LEAST_SAMPLES or sum(samples) < 1e3 * LEAST_SECONDS:
-        start = time.process_time_ns()
-        call()
-        samples.append((time.process_time_ns() - start) / 1e6)
-    return statistics.median(samples), len(samples)
+def time_networks(
+    architectures: Iterable[AnyArchitecture],
+    space: SearchSpace | None,
+    runtime: Runtime,
+    protocol: Protocol,
+    journal_file: Path,
+    on_item: OnItem = ignore,
+    clock: Clock = now,
+) -> dict[str, Network]:
+    """Time whole networks in interleaved rounds and return their entries by digest.
+
+    The first of them is the sentinel. The journal is left in place for the caller to remove.
+    """
+    wholes = [Item(architecture=architecture) for architecture in dict.fromkeys(architectures)]
+    journal = Journal(journal_file, conditions_of(runtime, protocol))
+    if wholes:
+        Collector(runtime, protocol, journal, clock, on_item).collect(wholes, wholes[0])
+    timings = journal.timings
+    return {
+        item.name: network_entry(timings[item.name], item.architecture, space, "chosen")
+        for item in wholes
+        if item.architecture is not None
+    }
 
 
-def _table(
-    device: str, runtime: str, parts: list[Part], wholes: list[AnyArchitecture], done: dict[str, list[float]]
-) -> LatencyTable:
-    medians = {name: statistics.median(rounds) for name, rounds in done.items()}
-    entries = {part.key: _entry(medians[part.key], done[part.key]) for part in parts}
-    now = datetime.now(UTC).date().isoformat()
-    noise = statistics.median(_variation(rounds) for rounds in done.values())
-    draft = LatencyTable(
-        schema=1,
-        name=device,
-        device=_cpu_name(),
-        runtime=runtime_version(runtime),
-        precision="fp32",
-        threads=1,
-        power_mode="not controlled",
-        clock="process CPU time",
-        method="measured",
-        grade="B" if noise <= 0.03 else "C" if noise <= 0.07 else "D",
-        date=now,
-        host={"cpu": _cpu_name(), "cpus": os.cpu_count(), "kernel": platform.release(), "load": os.getloadavg()[0]},
-        sources=(f"measured here: supersam profile --device {device} --runtime {runtime}",),
-        licence="CC0-1.0",
-        note=f"median variation between rounds {100 * noise:.1f} %",
-        entries=entries,
-    )
-    return draft.model_copy(update={"composition": _composition(draft, wholes, medians)})
+def estimate_seconds(plan: Plan, runtime: Runtime, protocol: Protocol, clock: Clock = now) -> float:
+    """Return about how long a plan takes: every item at the speed, in MACs, of the sentinel."""
+    quick = replace(protocol, samples=3, seconds=0.0, warm_up_seconds=0.1)
+    start = clock().wall
+    call = runtime.prepare(Exported(plan.sentinel))
+    call()
+    prepare = PREPARE_SHARE * (clock().wall - start) / 1e9
+    ms_per_gmac = time_call(call, quick, clock).wall_ms / plan.sentinel.gmacs
+    items = plan.items
+    sentinels = len(items) // protocol.sentinel_every + 1
+    timed = (*items, *[plan.sentinel] * sentinels)
+    return protocol.rounds * sum(prepare + seconds_needed(ms_per_gmac * item.gmacs, protocol) for item in timed)
 
 
-def _entry(ms: float, rounds: list[float]) -> Entry:
-    return Entry(ms=ms, lo=min(rounds), hi=max(rounds), method="measured", samples=len(rounds))
+def _check_output(call: Call, item: Item) -> None:
+    """Refuse numbers that no network has: infinite ones, and ones so small that arithmetic slows down."""
+    output = np.asarray(call())
+    if not np.isfinite(output).all() or not np.abs(output).max() > np.finfo(np.float32).tiny:
+        raise SuperSAMError(f"{item.name} puts out no sound numbers; its time would be that of another arithmetic")
 
 
-def _composition(draft: LatencyTable, wholes: list[AnyArchitecture], medians: dict[str, float]) -> Composition:
-    """Fit the factor between sums and wholes, and the split-conformal spread of what is left."""
-    if not wholes:
-        return Composition(note="no whole networks measured")
-    logs = sorted(math.log(medians[a.digest] / draft.predict(a).ms) for a in wholes)
-    factor = math.exp(statistics.median(logs))
-    residuals = sorted(abs(value - math.log(factor)) for value in logs)
-    rank = min(len(residuals), math.ceil(COVERAGE * (len(residuals) + 1)))
-    return Composition(
-        factor=factor,
-        spread=math.exp(residuals[rank - 1]),
-        calibration_networks=len(wholes),
-        note="factor: median of whole / sum of parts; spread: split-conformal over the same whole networks",
-    )
-
-
-def _variation(rounds: list[float]) -> float:
-    return statistics.stdev(rounds) / statistics.mean(rounds) if len(rounds) > 1 else 0.0
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _read_journal(journal: Path, header: dict[str, Any]) -> dict[str, list[float]]:
-    if not journal.exists():
-        _append(journal, header)
-        return {}
-    lines = journal.read_text().splitlines(keepends=True)
-    if not lines or lines[0] != json.dumps(header) + "\n":
-        raise UsageError(f"{journal} belongs to another measurement; remove it or choose another --out")
-    if not lines[-1].endswith("\n"):  # torn by a crash: drop it, so that the next line starts clean
-        lines.pop()
-        journal.write_text("".join(lines))
-    done: dict[str, list[float]] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        try:
-            entry = json.loads(line)
-            done.setdefault(str(entry["name"]), []).append(float(entry["ms"]))
-        except (KeyError, TypeError, ValueError) as problem:
-            raise DamagedError(
-                f"{journal} line {number} is damaged ({problem!r}); remove it to start again"
-            ) from problem
-    return done
-
-
-def _append(journal: Path, entry: dict[str, Any]) -> None:
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    with journal.open("a") as file:
-        file.write(json.dumps(entry) + "\n")
+def _first_line(problem: Exception) -> str:
+    lines = str(problem).strip().splitlines()
+    return lines[0] if lines else type(problem).__name__

@@ -2,19 +2,12 @@
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from supersam._paths import write_atomically
+from supersam._paths import cache_dir, write_atomically
 from supersam.results import Accuracy
-
-
-def cache_dir() -> Path:
-    """Return the folder of caches: SUPERSAM_CACHE, else ``supersam`` in the user's cache folder."""
-    own = os.environ.get("SUPERSAM_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "supersam"
 
 
 def data_fingerprint(folder: Path, splits: list[str]) -> str:

@@ -1,36 +1,21 @@
 """Architectures as rows of whole numbers, so that thousands are judged at once.
 
 A row has one column for each variable of the space: the index of its choice. What depends on a few variables
-only (the latency of a stage, an effect in a regression) is a ``Term``: a table that is looked up.
+only (the latency of a stage, an effect in a regression) is a ``Term`` (``supersam.space.terms``).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from supersam.space import AnyArchitecture, SearchSpace, ViTSpace
+from supersam.space.terms import Term as Term
+from supersam.space.terms import total as total
 
 Rows = NDArray[np.int16]  # (n, variables)
 Vector = NDArray[np.float64]
-
-
-class Term(NamedTuple):
-    """What a few variables add to a sum."""
-
-    columns: tuple[int, ...]
-    values: NDArray[np.float64]  # one axis for each column, as long as it has choices
-
-    def at(self, rows: Rows) -> Vector:
-        """Return what each row adds, (n,)."""
-        found: Vector = self.values[tuple(rows[:, column] for column in self.columns)]
-        return found
-
-
-def total(terms: Sequence[Term], rows: Rows) -> Vector:
-    """Return the sum of the terms for each row, (n,)."""
-    return np.sum([term.at(rows) for term in terms], axis=0) if terms else np.zeros(len(rows))
 
 
 class Encoding:

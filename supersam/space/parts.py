@@ -4,6 +4,8 @@ A part's key names everything that changes its time, so the profiler, the latenc
 of MACs and parameters cannot drift apart.
 """
 
+import inspect
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,6 +13,12 @@ from supersam.space import ops
 from supersam.space.architecture import AnyArchitecture, Architecture, Stage, ViTArchitecture
 
 STRIDES = (4, 8, 16, 32)
+KINDS = (
+    "stem", "downsample", "vit", "repvit", "efficientvit", "rwkv",
+    "lateral", "fuse", "sam_patch", "sam_layer", "sam_neck",
+)  # fmt: skip
+# What the numbers of a key are, by kind: ``vit`` has ("side", "width", "ratio", "window", "head_dim").
+ARGUMENTS = {kind: tuple(inspect.signature(getattr(ops, kind)).parameters) for kind in KINDS}
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,20 @@ class Part:
 def _count(kind: str, arguments: tuple[int, ...]) -> ops.Ops:
     count: ops.Ops = getattr(ops, kind)(*arguments)
     return count
+
+
+def part_from_key(key: str) -> Part:
+    """Return the part of a key.
+
+    Raises:
+        ValueError: if no part has this key.
+    """
+    kind, *arguments = key.split(":")
+    if kind not in ARGUMENTS:
+        raise ValueError(f"there is no kind of part {kind!r} (there: {', '.join(KINDS)})")
+    if len(arguments) != len(ARGUMENTS[kind]) or not all(re.fullmatch("0|[1-9][0-9]{0,5}", a) for a in arguments):
+        raise ValueError(f"{key!r} is not {kind}:{':'.join(ARGUMENTS[kind])}")
+    return Part(kind, tuple(map(int, arguments)))
 
 
 def effective_window(stage: Stage, side: int) -> int:

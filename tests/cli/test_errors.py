@@ -29,8 +29,9 @@ SEARCH = ["search", "--device", "jetson-orin", "--budget", "30ms"]
         ([*SEARCH, "--weigh", "nuclei"], 2, "nuclei=2"),
         ([*SEARCH, "--weigh", "nuclii=2"], 2, "Did you mean 'nuclei'?"),
         ([*SEARCH, "--halving"], 2, "--data DIR"),
-        ([*SEARCH, "--measure", "20"], 2, "--data DIR"),
-        ([*SEARCH, "--verify", "3"], 2, "--measure N"),
+        ([*SEARCH, "--evaluate", "20"], 2, "--data DIR"),
+        ([*SEARCH, "--verify", "3"], 2, "--evaluate N"),
+        ([*SEARCH, "--force"], 2, "--measure K"),
         ([*SEARCH, "--study", "x"], 2, "--storage URL"),
         ([*SEARCH, "--storage", "mongodb://x"], 2, "postgresql://USER@HOST/NAME"),
         (["show", "nowhere"], 4, "is not a run"),
@@ -39,16 +40,16 @@ SEARCH = ["search", "--device", "jetson-orin", "--budget", "30ms"]
         ([*SEARCH, "--space", "startr"], 2, "Did you mean 'starter'?"),
         ([*SEARCH, "--space", "nowhere.yaml"], 4, "supersam spaces"),
         ([*SEARCH, "--space", "sam-1024"], 4, "--data DIR"),
-        ([*SEARCH, "--data", "nowhere"], 4, "there is no data folder nowhere"),
+        ([*SEARCH, "--data", "nowhere"], 4, "there is no data at nowhere"),
         ([*SEARCH, "--weights", "w.safetensors"], 2, "--data DIR"),
         ([*SEARCH, "--resume", "--out", "nowhere"], 4, "is not a run"),
         (["extract", "nowhere", "best", "-o", "x.safetensors"], 4, "supersam search"),
         (["extract", "starter", "0000000000", "-o", "x.safetensors"], 2, "no subnet '0000000000'"),
         (["extract", "starter", "best", "-o", "x.pth"], 2, ".safetensors"),
-        (["evaluate", "nowhere.safetensors", "--data", "."], 4, "holds neither images/"),
+        (["evaluate", "nowhere.safetensors", "--data", "."], 4, "holds nothing that is known"),
         (["train", "nowhere.yaml"], 4, "there is no training configuration"),
         (["profile", "--device", "x", "--runtime", "tensorflow"], 2, "onnxruntime, torch"),
-        (["profile", "--device", "jetson-agx-orin"], 2, "--force"),
+        (["profile", "--device", "jetson-agx-orin"], 2, "--overwrite"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_its_exit_code(supersam, arguments, code, message):
@@ -91,7 +92,7 @@ def test_a_damaged_table_a_damaged_checkpoint_and_a_picture_that_is_none_are_tol
 
     for arguments, message in (
         (["search", "--device", table, "--budget", "30ms"], "latency table"),
-        (["evaluate", checkpoint, "--data", tmp_path / "none"], "there is no data folder"),
+        (["evaluate", checkpoint, "--data", tmp_path / "none"], "there is no data at"),
         (["extract", "starter", "best", "-o", "x.safetensors", "--image", picture], "does not decode"),
     ):
         answer = supersam(*arguments)

@@ -13,7 +13,7 @@ def test_devices_are_listed_with_how_far_to_trust_them(supersam):
     assert [device["name"] for device in listed] == list(shipped_tables())
     for device in listed:
         assert device.keys() >= {"name", "aliases", "runtime", "precision", "method", "grade", "n_entries", "date"}
-        assert device["n_entries"] > 0
+        assert device["interval_factor"] > 1  # it says something about a shipped space
     jetson = next(device for device in listed if "jetson-orin" in device["aliases"])
     assert (jetson["method"], jetson["grade"]) == ("estimated", "E")
     text = supersam("devices").out

@@ -102,7 +102,7 @@ def test_limits_and_weights_are_kept(supersam):
 
 def test_with_images_some_are_measured_and_the_front_is_verified(supersam, shapes, monkeypatch, tmp_path):
     monkeypatch.setenv("SUPERSAM_CACHE", str(tmp_path / "cache"))
-    arguments = ["--data", shapes, "--split", "val", "--images", "1", "--measure", "2", "--max-gmacs", "0.15"]
+    arguments = ["--data", shapes, "--split", "val", "--images", "1", "--evaluate", "2", "--max-gmacs", "0.15"]
     answer = supersam("search", "--device", "jetson-orin", "--budget", "2ms", "--trials", "5", *arguments, "--json")
 
     assert answer.code == 0, answer.err

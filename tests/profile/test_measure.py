@@ -1,362 +1,366 @@
-"""Profiling with clocks of our own: the table that comes out, and what a journal saves."""
+"""A device whose times are known: the table that comes out, and what the journal saves."""
 
+import csv
 import json
-import math
+import random
 import statistics
-import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
 
-from supersam.errors import DamagedError, EnvironmentProblem, UsageError
+from supersam.errors import DamagedError, EnvironmentProblem, SuperSAMError, UsageError
 from supersam.latency import LatencyTable, read_table, space_parts
-from supersam.profile import measure, runtimes
-from supersam.profile.measure import profile
-from supersam.profile.modules import build_part, build_whole
-from supersam.space import AnyArchitecture, Architecture, Part, SearchSpace, StagedSpace, parts
+from supersam.profile import machine, measure
+from supersam.profile.journal import SENTINEL, Journal
+from supersam.profile.measure import Collector, estimate_seconds, profile, time_networks
+from supersam.profile.plan import Item, isolated_item, plan_items
+from supersam.profile.protocol import Protocol
+from supersam.profile.runtimes import Exported
+from supersam.profile.table import doubtful, table_from_timings, write_rows
+from supersam.space import Part, SearchSpace, StagedSpace
 
 Tells = Callable[..., AbstractContextManager[None]]
-FACTOR = 1.25
-
-
-class Clock:
-    """Stands in for building and timing: an item takes what its operations say, and every timing is remembered."""
-
-    def __init__(self) -> None:
-        self.timed: list[str] = []
-        self.prepared: list[str] = []
-        self.of_round: Callable[[int], float] = lambda number: 1.0
-        self.of_whole: Callable[[AnyArchitecture], float] = lambda architecture: FACTOR
-
-    def ms(self, item: Part | AnyArchitecture) -> float:
-        if isinstance(item, Part):
-            return 0.01 * item.ops.kernels + 3 * item.ops.gmacs
-        return self.of_whole(item) * sum(self.ms(part) for part in parts(item))
-
-    @staticmethod
-    def name(item: Part | AnyArchitecture) -> str:
-        return item.key if isinstance(item, Part) else item.digest
-
-    def prepare(self, item: Any, x: None) -> Any:
-        self.prepared.append(self.name(item))
-        return item
-
-    def time(self, item: Part | AnyArchitecture) -> tuple[float, int]:
-        number = self.timed.count(self.name(item))
-        self.timed.append(self.name(item))
-        return self.ms(item) * self.of_round(number), 7
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr(measure, "build_part", lambda part: (part, None))
-    monkeypatch.setattr(measure, "build_whole", lambda architecture: (architecture, None))
-    monkeypatch.setattr(measure, "_time", found.time)
-    monkeypatch.setitem(runtimes.RUNTIMES, "torch", found.prepare)
-    return found
+def run(board: Any, space: SearchSpace, journal_file: Path, quick: Protocol) -> Callable[..., LatencyTable]:
+    """Measure the board: options are those of the plan, or ``rounds``."""
+
+    def go(rounds: int = 3, journal: Path = journal_file, of: SearchSpace = space, **options: Any) -> LatencyTable:
+        plan = plan_items(of, **{"networks": 6, **options})
+        protocol = replace(quick, rounds=rounds)
+        return profile("board", plan, board, protocol, journal, clock=board.clock)[0]
+
+    return go
 
 
-@pytest.fixture
-def space(staged_content: dict[str, Any]) -> StagedSpace:
-    """A staged space of 24 architectures."""
-    one = {"depths": [1], "widths": [16], "ratios": [2], "window": 0}
-    stages = [
-        {**one, "blocks": ["repvit"]},
-        {**one, "blocks": ["vit", "rwkv"], "widths": [16, 24, 32]},
-        {**one, "blocks": ["efficientvit"], "depths": [1, 2]},
-        {**one, "blocks": ["rwkv"], "ratios": [1, 2]},
-    ]
-    return StagedSpace.model_validate({**staged_content, "resolutions": [64], "stages": stages})
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    return tmp_path / "own" / "board.jsonl"
-
-
-def run(space: SearchSpace, journal: Path, **options: Any) -> LatencyTable:
-    return profile("board", space, "torch", journal, **options)
+Run = Callable[..., LatencyTable]
 
 
 # The table
 
 
-def test_table_predicts_the_factor_times_the_sum_of_what_was_measured(
-    space: StagedSpace, journal: Path, clock: Clock
-) -> None:
-    table = run(space, journal)
+def test_table_recovers_the_time_of_every_part(run: Run, board: Any, space: StagedSpace) -> None:
+    table = run()
 
-    assert table.entries.keys() == {part.key for part in space_parts(space)}
+    inner = [part for part in space_parts(space) if part.kind not in ("stem", "fuse")]
+    assert len(inner) > 10
+    for part in inner:
+        assert table.entries[part.key].ms == pytest.approx(board.part_ms(part), abs=2e-5)
+    scopes = {part.kind: table.entries[part.key].scope for part in space_parts(space)}
+    assert scopes["downsample"] == scopes["stem"] == scopes["lateral"] == "border"
+    assert scopes["rwkv"] == scopes["fuse"] == "chain"
     assert table.covers(space)
-    assert table.composition.factor == pytest.approx(FACTOR)
-    assert table.composition.spread == pytest.approx(1.0)
-    assert table.composition.calibration_networks == measure.CALIBRATION_NETWORKS
-    for architecture in (space.smallest(), space.largest()):
-        expected = FACTOR * sum(clock.ms(part) for part in parts(architecture))
-        latency = table.predict(architecture)
-        assert latency[:3] == pytest.approx((expected, expected, expected))
-        assert latency.method == "measured"
 
 
-def test_table_of_a_plain_vit_space_is_complete(tiny_space: SearchSpace, journal: Path, clock: Clock) -> None:
-    table = run(tiny_space, journal, rounds=1, networks=4)
+def test_networks_that_nothing_was_fitted_on_are_predicted(run: Run, board: Any, tiny_space: SearchSpace) -> None:
+    table = run(of=tiny_space, networks=10)
 
-    assert table.covers(tiny_space)
-    largest = tiny_space.largest()
-    assert table.predict(largest).ms == pytest.approx(FACTOR * sum(clock.ms(part) for part in parts(largest)))
+    assert table.composition.factor == pytest.approx(1, abs=1e-3)
+    for seed in range(100, 105):
+        architecture = tiny_space.sample(random.Random(seed))
+        assert table.predict(architecture).ms == pytest.approx(board.whole_ms(architecture), rel=1e-3)
 
 
-def test_entry_is_the_median_of_the_rounds_with_all_of_them_inside(
-    space: StagedSpace, journal: Path, clock: Clock
+def test_factor_is_fitted_on_calibration_networks_only(
+    run: Run, board: Any, space: StagedSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock.of_round = lambda number: (1.0, 1.3, 0.9)[number]
+    own = board.whole_ms
+    monkeypatch.setattr(board, "whole_ms", lambda architecture: 1.25 * own(architecture))
+    held_out = {a.digest for a in plan_items(space, networks=12, held_out=6).held_out}
+    board.noise = lambda name, number: 3.0 if name in held_out else 1.0
 
-    table = run(space, journal)
+    table = run(networks=12, held_out=6)
 
-    assert Counter(clock.timed).keys() >= table.entries.keys()
-    assert set(Counter(clock.timed).values()) == {3}
-    for part in space_parts(space):
-        found, ms = table.entries[part.key], clock.ms(part)
-        assert (found.ms, found.lo, found.hi) == pytest.approx((ms, 0.9 * ms, 1.3 * ms))
-        assert (found.method, found.samples) == ("measured", 3)
-
-
-def test_spread_covers_nine_in_ten_of_the_whole_networks(space: StagedSpace, journal: Path, clock: Clock) -> None:
-    clock.of_whole = lambda architecture: FACTOR * (1 + int(architecture.digest, 16) % 100 / 300)
-
-    table = run(space, journal, networks=19)
-
-    wholes = measure._calibration_networks(space, 19)
-    ratios = [clock.of_whole(architecture) for architecture in wholes]
-    factor = statistics.median(ratios)
-    residuals = sorted(abs(math.log(ratio / factor)) for ratio in ratios)
-    assert table.composition.factor == pytest.approx(factor)
-    assert table.composition.spread == pytest.approx(math.exp(residuals[17]))  # the 18th of 19: ceil(0.9 * 20)
-    latencies = [(table.predict(architecture), clock.ms(architecture)) for architecture in wholes]
-    assert sum(found.lo <= ms * (1 + 1e-9) and ms <= found.hi * (1 + 1e-9) for found, ms in latencies) >= 18
+    roles = Counter(network.role for network in table.networks.values())
+    assert roles == {"calibration": 12, "held-out": 6}
+    assert table.composition.calibration_networks == 12
+    factors = list(table.composition.factor_per_kind.values())
+    assert factors == pytest.approx([1.25] * len(factors), rel=0.01)
+    assert table.composition.spread < 1.01
+    assert {name for name, network in table.networks.items() if network.role == "held-out"} == held_out
 
 
-def test_table_without_whole_networks_is_the_plain_sum(space: StagedSpace, journal: Path, clock: Clock) -> None:
-    composition = run(space, journal, networks=0).composition
+def test_networks_say_which_choices_they_are(run: Run, space: StagedSpace) -> None:
+    for name, network in run(rounds=1, held_out=2).networks.items():
+        assert space.decode(network.choices).digest == name
+        assert (network.scope, network.space) == ("whole", None)  # no shipped space
 
-    assert (composition.factor, composition.spread, composition.calibration_networks) == (1.0, 1.0, 0)
+
+def test_entry_is_the_median_of_the_rounds_with_all_of_them_inside(run: Run, board: Any) -> None:
+    board.noise = lambda name, number: (1.0, 1.2, 0.9)[number % 3]
+
+    table = run(networks=0)
+
+    entry = table.entries["rwkv:2:16:2"]
+    ms = board.part_ms(Part("rwkv", (2, 16, 2)))
+    assert (entry.ms, entry.lo, entry.hi) == pytest.approx((ms, 0.9 * ms, 1.2 * ms), rel=1e-3)
+    assert entry.rounds == pytest.approx((ms, 1.2 * ms, 0.9 * ms), rel=1e-3)
+    assert entry.samples == 3 * 2
+    assert entry.p25 == pytest.approx(entry.ms)
 
 
-@pytest.mark.parametrize(("variation", "grade"), [(0.02, "B"), (0.05, "C"), (0.2, "D")])
-def test_grade_says_how_much_the_rounds_vary(
-    space: StagedSpace, journal: Path, clock: Clock, variation: float, grade: str
+@pytest.mark.parametrize(("variation", "grade"), [(0.001, "C"), (0.2, "D")])
+def test_grade_says_how_much_rounds_vary(run: Run, board: Any, variation: float, grade: str) -> None:
+    board.noise = lambda name, number: 1 + variation * (number - 1)
+
+    table = run(networks=0)
+
+    assert table.grade == grade  # C at best by CPU time
+    assert table.quality.repeat_cv_median_pct == pytest.approx(100 * variation, rel=0.05)
+
+
+def test_sentinel_tells_the_noise_floor(run: Run, board: Any, space: StagedSpace) -> None:
+    sentinel = plan_items(space).sentinel.name
+    board.noise = lambda name, number: 1 + 0.05 * (number % 2) if name == sentinel else 1.0
+
+    table = run(networks=0)
+
+    n = board.prepared.count(sentinel)
+    factors = [1 + 0.05 * (number % 2) for number in range(n)]
+    assert n >= 6
+    expected = 100 * statistics.stdev(factors) / statistics.mean(factors)
+    assert table.quality.noise_floor_pct == pytest.approx(expected, rel=1e-2)
+
+
+def test_part_lost_in_noise_is_timed_alone_and_says_so(run: Run, board: Any) -> None:
+    lost = Part("downsample", (16, 16, 16))
+    board.noise = lambda name, number: 0.3 if name.startswith(lost.key + "+") else 1.0
+
+    table = run(networks=0)
+
+    entry = table.entries[lost.key]
+    assert entry.scope == "isolated"
+    assert entry.source.endswith("within its noise; timed alone instead, less input and output")
+    assert entry.ms == pytest.approx(board.part_ms(lost), rel=1e-3)
+    assert [key for key, other in table.entries.items() if other.scope == "isolated"] == [lost.key]
+
+
+def test_part_that_even_alone_is_less_than_its_input_and_output_counts_whole(run: Run, board: Any) -> None:
+    lost = Part("downsample", (16, 16, 16))
+    board.noise = lambda name, number: 0.1 if name.startswith(lost.key) else 1.0
+
+    table = run(networks=0)
+
+    entry = table.entries[lost.key]
+    assert entry.source.endswith("timed alone instead")
+    assert entry.ms == pytest.approx(0.1 * board.item_ms(isolated_item(lost)), rel=1e-3)
+
+
+def test_difference_that_is_negative_and_not_timed_alone_is_refused(
+    board: Any, space: StagedSpace, journal_file: Path, quick: Protocol, tells: Tells
 ) -> None:
-    clock.of_round = lambda number: 1 + variation * (number - 1)  # the deviation of 1 - v, 1 and 1 + v is v
+    plan = plan_items(space, networks=0)
+    board.noise = lambda name, number: 0.3 if name.startswith("downsample:16:16:16+") else 1.0
+    journal = Journal(journal_file, measure.conditions_of(board, quick))
+    Collector(board, quick, journal, board.clock).collect(plan.items, plan.sentinel)
+    timings = journal.timings
+    header = {**measure.conditions_of(board, quick), "name": "board", "sources": ("test",), "licence": "CC0-1.0"}
 
-    table = run(space, journal)
+    assert [item.name for item in doubtful(plan, timings)] == ["downsample:16:16:16"]
+    with tells(SuperSAMError, "downsample:16:16:16", "alone"):
+        table_from_timings(plan, timings, timings[SENTINEL], header)
+    del timings["repvit:16:8:2:1*6"]
+    with tells(SuperSAMError, "repvit:16:8:2:1*6", "not timed"):
+        table_from_timings(plan, timings, timings[SENTINEL], header)
 
-    assert table.grade == grade
-    assert f"{100 * variation:.1f} %" in table.note
 
-
-def test_table_says_where_it_is_from_and_saves(space: StagedSpace, journal: Path, clock: Clock, tmp_path: Path) -> None:
-    table = run(space, journal, rounds=1)
+def test_table_says_where_it_is_from_and_saves(run: Run, tmp_path: Path) -> None:
+    table = run(rounds=1)
 
     table.save(tmp_path / "board.json")
 
     assert read_table(tmp_path / "board.json") == table
-    assert (table.name, table.runtime, table.threads) == ("board", f"torch-{torch.__version__}", 1)
+    assert (table.name, str(table.runtime), table.threads, table.clock) == ("board", "board 1", 1, "cpu")
     assert table.host["cpus"]
+    assert len(table.host["fingerprint_sha256"]) == 64
     assert "supersam profile --device board" in table.sources[0]
 
 
-def test_rounds_are_in_different_orders_and_items_are_prepared_once(
-    space: StagedSpace, journal: Path, clock: Clock
+def test_what_was_overruled_is_in_the_table(
+    board: Any, space: StagedSpace, journal_file: Path, quick: Protocol
 ) -> None:
-    run(space, journal, rounds=2)
+    plan = plan_items(space, networks=0)
 
-    n_items = len(clock.timed) // 2
-    first, second = clock.timed[:n_items], clock.timed[n_items:]
-    assert sorted(first) == sorted(second)
+    table, _ = profile("board", plan, board, quick, journal_file, forced=("it is busy",), clock=board.clock)
+
+    assert table.quality.forced == ("it is busy",)
+
+
+def test_rounds_are_in_orders_of_their_own_with_the_sentinel_between(run: Run, board: Any, space: StagedSpace) -> None:
+    run(rounds=2, networks=0)
+
+    plan = plan_items(space, networks=0)
+    timed = [name for name in board.prepared if name != plan.sentinel.name]
+    first, second = timed[: len(plan.items)], timed[len(plan.items) :]
+    assert sorted(first) == sorted(second) == sorted(item.name for item in plan.items)
     assert first != second
-    assert sorted(clock.prepared) == sorted(first)
+    gaps = [at for at, name in enumerate(board.prepared) if name == plan.sentinel.name]
+    assert max(b - a for a, b in pairwise(gaps)) <= 21
+
+
+def test_item_whose_clock_moves_is_timed_again_and_then_marked(
+    run: Run, board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = iter(range(10**6))
+    monkeypatch.setattr(machine, "read_clocks", lambda: machine.Clocks(None, next(events)))
+
+    table = run(rounds=1, networks=0)
+
+    assert all(entry.throttled for entry in table.entries.values())
+    assert next(events) == 2 * measure.ATTEMPTS * len(board.prepared)  # read before and after each
+
+
+@pytest.mark.parametrize("output", [[np.inf], [np.nan], [0.0], [1e-42]])
+def test_numbers_that_change_the_arithmetic_are_refused(
+    board: Any, journal_file: Path, quick: Protocol, tells: Tells, output: list[float]
+) -> None:
+    board.prepare = lambda model: lambda: np.array(output, dtype=np.float32)
+    item = Item((Part("repvit", (8, 16, 2, 0)),))
+    journal = Journal(journal_file, measure.conditions_of(board, quick))
+
+    with tells(SuperSAMError, item.name, "no sound numbers"):
+        Collector(board, quick, journal, board.clock).collect([item], item)
+
+
+def test_estimate_is_near_what_the_board_takes(board: Any, space: StagedSpace, journal_file: Path) -> None:
+    plan = plan_items(space)
+    protocol = Protocol(samples=5, seconds=0.02, warm_up_seconds=0.01)
+    board.part_ms = lambda part: 5 * part.ops.gmacs
+
+    estimate = estimate_seconds(plan, board, protocol, board.clock)
+    before = board.wall
+    profile("board", plan, board, protocol, journal_file, clock=board.clock)
+
+    assert estimate == pytest.approx((board.wall - before) / 1e9, rel=0.1)
+
+
+def test_every_timing_is_kept_as_a_row_on_request(
+    board: Any, space: StagedSpace, journal_file: Path, quick: Protocol, tmp_path: Path
+) -> None:
+    plan = plan_items(space, networks=2, isolated=True)
+    _, journal = profile("board", plan, board, quick, journal_file, clock=board.clock)
+
+    write_rows(tmp_path / "rows.csv", journal.timings)
+
+    rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
+    counts = Counter(row["item"] for row in rows)
+    assert {item.name for item in plan.items} | {SENTINEL} == set(counts)
+    assert {counts[item.name] for item in plan.items} == {quick.rounds}
+    alone = next(row for row in rows if row["item"] == "rwkv:2:16:2")
+    assert float(alone["ms"]) == pytest.approx(board.item_ms(Item((Part("rwkv", (2, 16, 2)),))), rel=1e-3)
+
+
+# Whole networks
+
+
+def test_chosen_networks_are_timed_whole(board: Any, space: StagedSpace, journal_file: Path, quick: Protocol) -> None:
+    chosen = [space.smallest(), space.largest(), space.smallest()]
+
+    found = time_networks(chosen, space, board, quick, journal_file, clock=board.clock)
+
+    assert found.keys() == {space.smallest().digest, space.largest().digest}
+    for architecture in chosen:
+        network = found[architecture.digest]
+        assert network.ms == pytest.approx(board.whole_ms(architecture), rel=1e-4)
+        assert (network.role, network.samples, len(network.rounds)) == ("chosen", 6, 3)
 
 
 # The journal
 
 
-@pytest.mark.parametrize("stop_after", [1, 17, 40])
-def test_interrupted_run_goes_on_where_it_was(
-    space: StagedSpace, journal: Path, clock: Clock, tmp_path: Path, stop_after: int
+@pytest.mark.parametrize("stop_after", [1, 17, 90])
+def test_device_that_dies_goes_on_where_it_was(
+    run: Run, board: Any, tmp_path: Path, journal_file: Path, tells: Tells, stop_after: int
 ) -> None:
-    clock.of_round = lambda number: 1 + 0.1 * number
-    whole = run(space, tmp_path / "other.jsonl")
-    everything = list(clock.timed)
-    clock.timed.clear()
-    seen: list[str] = []
+    whole = run(journal=tmp_path / "other.jsonl", networks=4)
+    everything = Counter(board.prepared)
+    board.prepared.clear()
+    board.dies_at = stop_after
 
-    def interrupt(name: str) -> None:
-        seen.append(name)
-        if len(seen) == stop_after:
-            raise KeyboardInterrupt
+    with tells(EnvironmentProblem, "board failed", "the cable fell out", journal_file):
+        run(networks=4)
+    done = board.prepared[:stop_after]
+    board.dies_at = None
+    table = run(networks=4)
 
-    with pytest.raises(KeyboardInterrupt):
-        run(space, journal, on_item=interrupt)
-    assert 0 < len(clock.timed) <= stop_after  # an encoder that was drawn twice is timed once
-    seen.clear()
-    table = run(space, journal, on_item=seen.append)
-
-    assert clock.timed == everything
-    assert len(seen) >= len(everything)
-    assert table.model_copy(update={"host": whole.host}) == whole
+    assert Counter(done) + Counter(board.prepared[stop_after + 1 :]) == everything
+    assert table.model_copy(update={"date": whole.date}) == whole
 
 
-def test_finished_journal_is_not_measured_again(space: StagedSpace, journal: Path, clock: Clock) -> None:
-    first = run(space, journal)
-    before, clock.timed = journal.read_bytes(), []
+def test_torn_last_line_is_timed_again(run: Run, board: Any, journal_file: Path) -> None:
+    run(rounds=1, networks=0)
+    lines = journal_file.read_text().splitlines(keepends=True)
+    journal_file.write_text("".join(lines)[:-9])
+    board.prepared.clear()
 
-    second = run(space, journal)
+    run(rounds=1, networks=0)
 
-    assert clock.timed == []
-    assert clock.prepared.count(space_parts(space)[0].key) == 1
-    assert second.entries == first.entries
-    assert journal.read_bytes() == before
-
-
-def test_torn_last_line_is_measured_again(space: StagedSpace, journal: Path, clock: Clock) -> None:
-    whole = run(space, journal)
-    lines = journal.read_text().splitlines(keepends=True)
     torn = json.loads(lines[-1])["name"]
-    journal.write_text("".join(lines[:-1]) + lines[-1][: len(lines[-1]) // 2])
-    clock.timed.clear()
-
-    table = run(space, journal)
-
-    assert clock.timed == [torn]
-    assert table.entries == whole.entries
-    assert [json.loads(line)["name"] for line in journal.read_text().splitlines()[1:]].count(torn) == 3
+    assert board.prepared == [torn]
+    assert Counter(json.loads(line)["name"] for line in journal_file.read_text().splitlines()[1:])[torn] == 1
 
 
-@pytest.mark.parametrize("change", [{"device": "desk"}, {"runtime": "torch-0"}, {"space": "0"}, {"items": 1}])
-def test_journal_of_another_measurement_is_refused_and_kept(
-    space: StagedSpace, journal: Path, clock: Clock, tells: Tells, change: dict[str, Any]
+def test_torn_first_line_is_written_again(run: Run, journal_file: Path) -> None:
+    journal_file.parent.mkdir()
+    journal_file.write_text('{"conditions": {"dev')
+
+    assert run(rounds=1, networks=0).entries
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("clock", "wall"), ("runtime", {"name": "board", "version": "2"}), ("threads", 2), ("power", {"mode": "15W"})],
+)
+def test_journal_of_other_conditions_is_refused_and_kept(
+    run: Run, journal_file: Path, tells: Tells, name: str, value: Any
 ) -> None:
-    run(space, journal, rounds=1)
-    header, *rest = journal.read_text().splitlines()
-    journal.write_text("\n".join([json.dumps(json.loads(header) | change), *rest, ""]))
-    before = journal.read_bytes()
+    run(rounds=1, networks=0)
+    header, *rest = journal_file.read_text().splitlines()
+    changed = json.loads(header)
+    changed["conditions"][name] = value
+    journal_file.write_text("\n".join([json.dumps(changed), *rest, ""]))
+    before = journal_file.read_bytes()
 
-    with tells(UsageError, journal, "another measurement"):
-        run(space, journal, rounds=1)
+    with tells(UsageError, journal_file, "other conditions", name):
+        run(rounds=1, networks=0)
 
-    assert journal.read_bytes() == before
-
-
-def test_file_that_is_no_journal_is_refused_and_kept(
-    space: StagedSpace, journal: Path, clock: Clock, tells: Tells
-) -> None:
-    journal.parent.mkdir()
-    journal.write_text('{"schema": 1}\n{"name": "a"}\n')
-
-    with tells(UsageError, journal):
-        run(space, journal)
-
-    assert journal.read_text() == '{"schema": 1}\n{"name": "a"}\n'
+    assert journal_file.read_bytes() == before
 
 
-@pytest.mark.parametrize("line", ["{", "words", '{"name": "a"}', "[]", '{"name": "a", "ms": "fast"}'])
+@pytest.mark.parametrize("text", ['{"schema": 1}\n{"name": "a"}\n', "words\n", "[]\n"])
+def test_file_that_is_no_journal_is_refused_and_kept(run: Run, journal_file: Path, tells: Tells, text: str) -> None:
+    journal_file.parent.mkdir()
+    journal_file.write_text(text)
+
+    with tells(UsageError, journal_file, "no journal"):
+        run()
+
+    assert journal_file.read_text() == text
+
+
+@pytest.mark.parametrize("change", ["{", "[]", '{"name": "a"}', ("ms", "fast"), ("ms", -1), ("p99", 0), ("colour", 1)])
 def test_damaged_line_of_a_journal_is_told_in_one_line(
-    space: StagedSpace, journal: Path, clock: Clock, tells: Tells, line: str
+    run: Run, journal_file: Path, tells: Tells, change: str | tuple[str, Any]
 ) -> None:
-    run(space, journal, rounds=1)
-    lines = journal.read_text().splitlines()
-    journal.write_text("\n".join([*lines[:3], line, *lines[4:], ""]))
+    run(rounds=1, networks=0)
+    lines = journal_file.read_text().splitlines()
+    damaged = change if isinstance(change, str) else json.dumps({**json.loads(lines[3]), change[0]: change[1]})
+    journal_file.write_text("\n".join([*lines[:3], damaged, *lines[4:], ""]))
 
-    with tells(DamagedError, journal, "line 4"):
-        run(space, journal, rounds=1)
-
-
-# Timing and runtimes
+    with tells(DamagedError, journal_file, "line 4"):
+        run(rounds=1, networks=0)
 
 
-def test_time_is_the_median_after_warming_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, now = [], [0]
-    durations = iter([900, 700, 9, 11, 7, 30, 8, 10, 99])  # milliseconds; the first two warm up
+def test_runtime_gets_what_it_asks_for_and_no_more(board: Any) -> None:
+    model = Exported(Item((Part("repvit", (8, 16, 2, 0)),)))
 
-    def call() -> None:
-        calls.append(next(durations))
-        now[0] += calls[-1] * 1_000_000
-
-    monkeypatch.setattr(measure.time, "process_time_ns", lambda: now[0])
-
-    assert measure._time(call) == (9, 5)
-    assert calls == [900, 700, 9, 11, 7, 30, 8]  # five samples of 65 ms: enough of both
-
-
-def test_short_calls_are_timed_for_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0]
-
-    def call() -> None:
-        now[0] += 2_000_000
-
-    monkeypatch.setattr(measure.time, "process_time_ns", lambda: now[0])
-
-    assert measure._time(call) == (2, 25)
-
-
-@pytest.mark.parametrize("runtime", ["tensorrt", ""])
-def test_unknown_runtime_is_answered_with_those_there_are(
-    space: StagedSpace, journal: Path, tells: Tells, runtime: str
-) -> None:
-    with tells(UsageError, repr(runtime), "onnxruntime, torch"):
-        runtimes.prepare(runtime, nn.Identity(), torch.zeros(1))
-    with tells(UsageError, repr(runtime), "onnxruntime, torch"):
-        profile("board", space, runtime, journal)
-    assert not journal.exists()
-
-
-def test_missing_onnxruntime_is_told_with_the_way_to_get_it(
-    space: StagedSpace, journal: Path, tells: Tells, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-
-    with tells(EnvironmentProblem, "onnxruntime", "pip install", "supersam[export]"):
-        runtimes.prepare("onnxruntime", nn.Identity(), torch.zeros(1))
-    with tells(EnvironmentProblem, "onnxruntime", "pip install", "supersam[export]"):
-        profile("board", space, "onnxruntime", journal)
-
-
-def test_onnxruntime_computes_what_torch_does(tiny_staged: StagedSpace) -> None:
-    choices = tiny_staged.encode(tiny_staged.smallest())
-    for number, block in enumerate(("repvit", "vit", "efficientvit", "rwkv"), start=1):
-        choices[f"stage{number}.block"] = block
-    module, x = build_whole(tiny_staged.decode(choices))
-
-    (found,) = runtimes.prepare("onnxruntime", module, x)()  # type: ignore[misc]
-    expected = runtimes.prepare("torch", module, x)()
-
-    assert isinstance(expected, Tensor)
-    np.testing.assert_allclose(found, expected.numpy(), atol=1e-3, rtol=1e-3)
-
-
-def test_small_space_is_really_measured(
-    staged_content: dict[str, Any], journal: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(measure, "LEAST_SECONDS", 0.0)
-    one = {"blocks": ["repvit"], "depths": [1], "widths": [16], "ratios": [1], "window": 0}
-    space = StagedSpace.model_validate({**staged_content, "resolutions": [64], "stages": [one] * 4})
-
-    table = run(space, journal, rounds=1, networks=1)
-
-    architecture = space.smallest()
-    assert isinstance(architecture, Architecture)
-    assert table.entries.keys() == {part.key for part in parts(architecture)}
-    latency = table.predict(architecture)
-    whole = json.loads(journal.read_text().splitlines()[-1])
-    measured = {entry["name"]: entry["ms"] for entry in map(json.loads, journal.read_text().splitlines()[1:])}
-    assert latency.ms == pytest.approx(measured[architecture.digest])
-    assert whole["samples"] >= measure.LEAST_SAMPLES
-    assert build_part(parts(architecture)[0])[1].shape == (1, 3, 64, 64)
+    assert board.prepare(model)() == 1
+    assert "onnx" not in vars(model)

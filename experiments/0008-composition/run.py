@@ -1,0 +1,333 @@
+"""Do times of parts add up to times of networks? Held-out networks of ``starter``, measured whole, against predictions.
+
+    python experiments/0008-composition/run.py export               # ONNX files into the cache; no quiet machine needed
+    python experiments/0008-composition/run.py measure --runtime onnxruntime    # then torch, then openvino
+    python experiments/0008-composition/run.py report               # results/*.csv, figure.png, table in README.md
+
+``measure`` is ``supersam profile`` with the held-out networks and every part alone in the same interleaved rounds. It
+writes the table that is shipped and every timing (results/RUNTIME.csv); interrupted, it goes on when given again.
+"""
+
+import argparse
+import csv
+import math
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from supersam.latency import LatencyTable, read_table
+from supersam.space import AnyArchitecture, count, load_space, parts
+
+HERE = Path(__file__).parent
+TABLES = HERE.parents[1] / "latency_tables"
+SPACE = "starter"
+HELD_OUT = 64
+CALIBRATION = 24
+DEVICES = {
+    "onnxruntime": "cpu-x86-1t",
+    "torch": "cpu-x86-1t.torch",
+    "openvino": "cpu-x86-1t.openvino",
+    "torch-compile": "cpu-x86-1t.torch-compile",
+}
+OURS = "chains and borders, factors"
+MARKS = ("<!-- table: written by run.py report -->", "<!-- end -->")
+
+Predictor = Callable[[AnyArchitecture], float]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network and what it takes."""
+
+    architecture: AnyArchitecture
+    ms: float
+    rounds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one runtime's measurement left."""
+
+    runtime: str
+    table: LatencyTable
+    alone_ms: dict[str, float]  # parts timed alone, by key
+    calibration: list[Measured]
+    held_out: list[Measured]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a way of predicting does on the held-out networks."""
+
+    runtime: str
+    predictor: str
+    networks: int
+    mape_pct: float
+    within_10_pct: float
+    within_5_pct: float
+    bias_pct: float  # median of predicted / measured - 1
+    spearman: float
+    kendall: float
+
+
+def main() -> None:
+    """Export, measure or report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("export")
+    measure = commands.add_parser("measure")
+    measure.add_argument("--runtime", choices=DEVICES, required=True)
+    measure.add_argument("--wait", type=float, default=300.0)
+    measure.add_argument("--force", action="store_true")
+    commands.add_parser("report")
+    chosen = parser.parse_args()
+    if chosen.command == "report":
+        report(HERE, TABLES)
+        return
+    runtime = "onnxruntime" if chosen.command == "export" else chosen.runtime
+    command = ["profile", "--device", DEVICES[runtime], "--space", SPACE, "--runtime", runtime]
+    command += ["--networks", str(CALIBRATION), "--held-out", str(HELD_OUT), "--isolated"]
+    if chosen.command == "export":
+        command += ["--export-only"]
+    else:
+        command += [
+            "--rows",
+            str(HERE / "results" / f"{runtime}.csv"),
+            "--out",
+            str(TABLES / f"{DEVICES[runtime]}.json"),
+        ]
+        command += ["--overwrite", "--wait", str(chosen.wait), *(["--force"] if chosen.force else [])]
+    sys.exit(subprocess.run([sys.executable, "-m", "supersam", *command], check=False).returncode)
+
+
+def report(folder: Path, tables: Path) -> None:
+    """Write predictions, scores, figure and the README's table of every runtime that was measured."""
+    runs = [
+        read_run(runtime, folder / "results" / f"{runtime}.csv", tables / f"{device}.json")
+        for runtime, device in DEVICES.items()
+        if (folder / "results" / f"{runtime}.csv").is_file()
+    ]
+    if not runs:
+        sys.exit("nothing was measured yet: run.py measure --runtime onnxruntime")
+    rows = [row for run in runs for row in predictions(run)]
+    scores = [score for run in runs for score in scores_of(run)]
+    _write_csv(folder / "results" / "predictions.csv", rows)
+    _write_csv(folder / "results" / "scores.csv", [vars(score) for score in scores])
+    text = "\n".join([score_table(scores), "", noise_table(runs)])
+    print(text)
+    _put_into(folder / "README.md", text)
+    draw(runs, folder / "figure.png")
+
+
+def read_run(runtime: str, rows: Path, table_file: Path) -> Run:
+    """Read a runtime's table and the timings of its parts alone."""
+    table = read_table(table_file)
+    alone: dict[str, list[float]] = {}
+    with rows.open() as file:
+        for row in csv.DictReader(file):
+            if row["item"] in table.entries:
+                alone.setdefault(row["item"], []).append(float(row["ms"]))
+    space = load_space(SPACE)
+
+    def of_role(role: str) -> list[Measured]:
+        networks = [network for network in table.networks.values() if network.role == role]
+        return [Measured(space.decode(network.choices), network.ms, network.rounds) for network in networks]
+
+    alone_ms = {key: statistics.median(values) for key, values in alone.items()}
+    return Run(runtime, table, alone_ms, of_role("calibration"), of_role("held-out"))
+
+
+def predictors(run: Run) -> dict[str, Predictor]:
+    """Return the ways to predict a network's time, each fitted on the calibration networks only."""
+    plain = run.table.model_copy(update={"composition": type(run.table.composition)()})
+
+    def alone(architecture: AnyArchitecture) -> float:
+        return sum(run.alone_ms[part.key] for part in parts(architecture))
+
+    def sums(architecture: AnyArchitecture) -> float:
+        return plain.predict(architecture).ms
+
+    return {
+        OURS: lambda architecture: run.table.predict(architecture).ms,
+        "chains and borders, plain sum": sums,
+        "chains and borders, one factor": _with_factor(sums, run.calibration),
+        "parts alone, plain sum": alone,
+        "parts alone, one factor": _with_factor(alone, run.calibration),
+        "a + b * MACs": _linear_in_macs(run.calibration),
+        "gradient boosting on operations": _boosting(run.calibration),
+        "ridge on operations": _ridge(run.calibration),
+    }
+
+
+def predictions(run: Run) -> list[dict[str, object]]:
+    """Return a row for each held-out network: measured, every prediction, and the interval."""
+    ways = predictors(run)
+    rows = []
+    for network in run.held_out:
+        latency = run.table.predict(network.architecture)
+        row: dict[str, object] = {
+            "runtime": run.runtime,
+            "digest": network.architecture.digest,
+            "gmacs": round(count(network.architecture).gmacs, 5),
+            "measured_ms": network.ms,
+            "first_round_ms": network.rounds[0],
+            "last_round_ms": network.rounds[-1],
+            "lo_ms": round(latency.lo, 5),
+            "hi_ms": round(latency.hi, 5),
+        }
+        rows.append(row | {name: round(way(network.architecture), 5) for name, way in ways.items()})
+    return rows
+
+
+def scores_of(run: Run) -> list[Score]:
+    """Return the scores of all predictors, and of the first round as a prediction of the last."""
+    found = {name: [way(network.architecture) for network in run.held_out] for name, way in predictors(run).items()}
+    measured = [network.ms for network in run.held_out]
+    scores = [score(run.runtime, name, predicted, measured) for name, predicted in found.items()]
+    first, last = ([network.rounds[at] for network in run.held_out] for at in (0, -1))
+    return [*scores, score(run.runtime, "(noise) first round for the last", first, last)]
+
+
+def score(runtime: str, name: str, predicted: Sequence[float], measured: Sequence[float]) -> Score:
+    """Compare predictions with measurements, both in milliseconds."""
+    from scipy.stats import kendalltau, spearmanr
+
+    ratios = np.array(predicted) / np.array(measured)
+    errors = np.abs(ratios - 1)
+    return Score(
+        runtime,
+        name,
+        len(ratios),
+        round(100 * float(errors.mean()), 2),
+        round(100 * float((errors <= 0.10).mean()), 1),
+        round(100 * float((errors <= 0.05).mean()), 1),
+        round(100 * float(np.median(ratios) - 1), 2),
+        round(float(spearmanr(predicted, measured).statistic), 4),
+        round(float(kendalltau(predicted, measured).statistic), 4),
+    )
+
+
+def coverage_pct(run: Run) -> float:
+    """Return how many of the held-out networks lie within their 90 % interval."""
+    intervals = [(run.table.predict(network.architecture), network.ms) for network in run.held_out]
+    return 100 * statistics.mean(latency.lo <= ms <= latency.hi for latency, ms in intervals)
+
+
+def score_table(scores: list[Score]) -> str:
+    """Return the scores in Markdown."""
+    lines = [
+        "| runtime | predicted by | MAPE | within ±10 % | within ±5 % | bias | Spearman | Kendall |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for s in scores:
+        cells = [s.runtime, s.predictor, f"{s.mape_pct:.1f} %", f"{s.within_10_pct:.0f} %", f"{s.within_5_pct:.0f} %"]
+        cells += [f"{s.bias_pct:+.1f} %", f"{s.spearman:.3f}", f"{s.kendall:.3f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def noise_table(runs: list[Run]) -> str:
+    """Return noise and intervals in Markdown."""
+    lines = [
+        "| runtime | grade, date | noise floor (sentinel) | entries' rounds, median / 90th CV | spread | "
+        "held-out networks in the interval |",
+        "|---|---|---|---|---|---|",
+    ]
+    for run in runs:
+        q = run.table.quality
+        cells = [str(run.table.runtime), f"{run.table.grade}, {run.table.date}", f"{q.noise_floor_pct} %"]
+        cells += [f"{q.repeat_cv_median_pct} / {q.repeat_cv_p90_pct} %", f"x{run.table.composition.spread:.3f}"]
+        lines.append(f"| {' | '.join([*cells, f'{coverage_pct(run):.0f} % of {len(run.held_out)}'])} |")
+    return "\n".join(lines)
+
+
+def draw(runs: list[Run], path: Path) -> None:
+    """Draw predicted over measured against measured, a panel for each runtime."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = (OURS, "parts alone, plain sum", "a + b * MACs")
+    figure, axes = pyplot.subplots(1, len(runs), figsize=(4.6 * len(runs), 3.8), sharey=True, squeeze=False)
+    for run, panel in zip(runs, axes[0], strict=True):
+        ways = predictors(run)
+        measured = [network.ms for network in run.held_out]
+        panel.axhspan(0.9, 1.1, color="0.93")
+        for name, marker in zip(shown, "o+x", strict=True):
+            ratios = [ways[name](network.architecture) / network.ms for network in run.held_out]
+            panel.plot(measured, ratios, marker, label=name, markersize=5, alpha=0.8)
+        panel.axhline(1, color="0.5", linewidth=0.8)
+        panel.set(title=str(run.table.runtime), xlabel="measured, ms", xscale="log", ylim=(0.6, 1.6))
+    axes[0][0].set_ylabel("predicted / measured")
+    axes[0][0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def _with_factor(sums: Predictor, calibration: list[Measured]) -> Predictor:
+    factor = statistics.median(network.ms / sums(network.architecture) for network in calibration)
+    return lambda architecture: factor * sums(architecture)
+
+
+def _linear_in_macs(calibration: list[Measured]) -> Predictor:
+    """Fit a, b >= 0 with the least relative errors."""
+    from scipy.optimize import nnls
+
+    ms = np.array([network.ms for network in calibration])
+    gmacs = np.array([count(network.architecture).gmacs for network in calibration])
+    (a, b), _ = nnls(np.stack([1 / ms, gmacs / ms], axis=1), np.ones(len(ms)))
+    return lambda architecture: float(a + b * count(architecture).gmacs)
+
+
+def _features(architecture: AnyArchitecture) -> list[float]:
+    """Return logarithms of what an encoder's operations amount to, and the share of each block type in its MACs."""
+    ops = count(architecture)
+    kinds = ("vit", "repvit", "efficientvit", "rwkv")
+    gmacs = {kind: sum(part.ops.gmacs for part in parts(architecture) if part.kind == kind) for kind in kinds}
+    amounts = (ops.dense_macs, ops.depthwise_macs, ops.traffic, ops.kernels)
+    return [*(math.log(amount) for amount in amounts), *(gmacs[kind] / ops.gmacs for kind in kinds)]
+
+
+def _boosting(calibration: list[Measured]) -> Predictor:
+    from sklearn.ensemble import GradientBoostingRegressor
+
+    return _learned(GradientBoostingRegressor(random_state=0), calibration)
+
+
+def _ridge(calibration: list[Measured]) -> Predictor:
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return _learned(make_pipeline(StandardScaler(), RidgeCV(np.logspace(-4, 2, 25))), calibration)
+
+
+def _learned(model: object, calibration: list[Measured]) -> Predictor:
+    features = np.array([_features(network.architecture) for network in calibration])
+    model.fit(features, np.log([network.ms for network in calibration]))  # type: ignore[attr-defined]
+    return lambda architecture: math.exp(model.predict(np.array([_features(architecture)]))[0])  # type: ignore[attr-defined]
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, object]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _put_into(page: Path, text: str) -> None:
+    """Replace what stands between the marks of a page."""
+    before, _, rest = page.read_text().partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    page.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}")
+
+
+if __name__ == "__main__":
+    main()

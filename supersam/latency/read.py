@@ -1,0 +1,126 @@
+"""Reading latency tables: from their files, by name or alias; what is wrong is told with its line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from supersam._paths import data_dir
+from supersam.errors import LatencyTableError, MissingError, UsageError, suggest
+from supersam.latency.format import Fault
+from supersam.latency.lines import line_of
+from supersam.latency.table import SCHEMA, LatencyTable
+
+
+def read_table(path: Path) -> LatencyTable:
+    """Read a table from its file.
+
+    Raises:
+        MissingError: if there is no such file.
+        LatencyTableError: if it is damaged or of another schema.
+    """
+    if not path.is_file():
+        raise MissingError(f"there is no latency table {path}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as problem:
+        raise LatencyTableError(f"latency table {path} is damaged ({problem})") from problem
+    return parse_table(text, str(path))
+
+
+def parse_table(text: str, where: str) -> LatencyTable:
+    """Read a table from the text of its file.
+
+    Args:
+        where: the name of the file, for messages.
+
+    Raises:
+        LatencyTableError: if it is damaged or of another schema; the message names the line.
+    """
+    try:
+        content = json.loads(text, object_pairs_hook=_once)
+        json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair could not be printed
+    except json.JSONDecodeError as problem:
+        raise _damaged(f"{where}:{problem.lineno}", problem.msg) from problem
+    except _Twice as problem:
+        line = text.count("\n", 0, text.rfind(json.dumps(problem.args[0]))) + 1
+        raise _damaged(f"{where}:{line}", f"the key {problem.args[0]!r} is there twice") from problem
+    except (ValueError, RecursionError) as problem:
+        raise _damaged(where, str(problem)) from problem
+    if not isinstance(content, dict):
+        raise _damaged(f"{where}:1", f"it must be a dictionary, not {type(content).__name__}")
+    schema = content.get("schema")
+    if type(schema) is int and schema != SCHEMA:
+        raise LatencyTableError(
+            f"latency table {where}:{line_of(text, ('schema',))} has schema {schema}, this version reads {SCHEMA}; "
+            "measure it again with: supersam profile"
+        )
+    try:
+        return LatencyTable.model_validate(content)
+    except ValidationError as problem:
+        keys, what = _first(problem)
+        more = f" (and {problem.error_count() - 1} more)" if problem.error_count() > 1 else ""
+        at = ".".join(keys) or "file"
+        raise _damaged(f"{where}:{line_of(text, keys)}", f"{at}: {what}{more}") from problem
+
+
+class _Twice(Exception):
+    """A key that a dictionary has twice; JSON would keep the last one in silence."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
+    return found
+
+
+def _first(problem: ValidationError) -> tuple[tuple[str, ...], str]:
+    """Return at which keys the first problem is, and what it is."""
+    first = problem.errors()[0]
+    keys = tuple(str(key) for key in first["loc"])
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, Fault):
+        return (*keys, *cause.where), str(cause)
+    return keys, first["msg"]
+
+
+def _damaged(where: str, what: str) -> LatencyTableError:
+    return LatencyTableError(f"latency table {where} is damaged: {' '.join(what.split())}")
+
+
+def shipped_tables(folder: Path | None = None) -> dict[str, Path]:
+    """Return the tables of a folder (default: the shipped ones) by name."""
+    return {path.stem: path for path in sorted((folder or data_dir("latency_tables")).glob("*.json"))}
+
+
+def load_table(device: str, folder: Path | None = None) -> LatencyTable:
+    """Load the table of a device by name, alias or path.
+
+    Raises:
+        UsageError: if no table has this name.
+    """
+    if device.endswith(".json"):
+        return read_table(Path(device))
+    tables = shipped_tables(folder)
+    if device in tables:
+        return read_table(tables[device])
+    names = list(tables)
+    damaged: LatencyTableError | None = None
+    for path in tables.values():
+        try:
+            table = read_table(path)
+        except LatencyTableError as problem:  # of a device that may not be the one asked for
+            damaged = problem
+            continue
+        if device in table.aliases:
+            return table
+        names += table.aliases
+    if damaged is not None:
+        raise damaged
+    raise UsageError(
+        f"unknown device {device!r}.{suggest(device, names)} Devices: {', '.join(sorted(names))}. "
+        "List them with: supersam devices; add your own with: supersam profile --device NAME"
+    )

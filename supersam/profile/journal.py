@@ -1,0 +1,92 @@
+"""The journal of a measurement: every timing is a line as soon as it is made, so that an interrupted run goes on."""
+
+import json
+from collections import defaultdict
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from supersam.errors import DamagedError, UsageError
+from supersam.latency import same_conditions
+from supersam.profile.protocol import Timing
+
+SENTINEL = "sentinel"
+
+
+class Journal:
+    """Timings by the name of the item and the round, on disk."""
+
+    def __init__(self, path: Path, conditions: dict[str, Any]) -> None:
+        """Open a journal, or start it.
+
+        Args:
+            conditions: under which it is measured, by the names that a table's header has.
+
+        Raises:
+            UsageError: if the file was measured under other conditions, or is no journal.
+            DamagedError: if a line cannot be read.
+        """
+        self.path = path
+        self._timings: dict[str, dict[int, Timing]] = defaultdict(dict)
+        if path.exists() and b"\n" in path.read_bytes():  # without one, a crash tore its first line
+            self._read(conditions)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"conditions": conditions}) + "\n")
+
+    def has(self, name: str, at: int) -> bool:
+        """Return whether an item was timed in round ``at`` (a sentinel: at this place of the run)."""
+        return at in self._timings.get(name, {})
+
+    def add(self, name: str, at: int, timing: Timing) -> None:
+        """Keep a timing."""
+        self._append({"name": name, "round": at, **asdict(timing)})
+        self._timings[name][at] = timing
+
+    @property
+    def timings(self) -> dict[str, list[Timing]]:
+        """The timings of every item, in the order of the rounds."""
+        return {name: [rounds[at] for at in sorted(rounds)] for name, rounds in self._timings.items()}
+
+    def remove(self) -> None:
+        """Delete the file: its content is in a table."""
+        self.path.unlink(missing_ok=True)
+
+    def _append(self, line: dict[str, Any]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _read(self, conditions: dict[str, Any]) -> None:
+        text = self.path.read_text()
+        lines = text.splitlines(keepends=True)
+        try:
+            known = json.loads(lines[0])["conditions"]
+        except (IndexError, KeyError, TypeError, ValueError):
+            raise UsageError(f"{self.path} is no journal of a measurement; choose another --out") from None
+        difference = same_conditions(known, json.loads(json.dumps(conditions)))
+        if difference is not None:
+            raise UsageError(
+                f"{self.path} was measured under other conditions: {difference} (there, then now); "
+                "remove it to start again, or choose another --out"
+            )
+        if not lines[-1].endswith("\n"):  # torn by a crash: drop it, so that the next line starts clean
+            lines.pop()
+            self.path.write_text("".join(lines))
+        for number, line in enumerate(lines[1:], start=2):
+            try:
+                entry = json.loads(line)
+                name, at = str(entry.pop("name")), int(entry.pop("round"))
+                self._timings[name][at] = _timing(entry)
+            except (AttributeError, KeyError, TypeError, ValueError) as problem:
+                raise DamagedError(
+                    f"{self.path} line {number} is damaged ({problem!r}); remove it to start again"
+                ) from problem
+
+
+def _timing(entry: dict[str, Any]) -> Timing:
+    timing = Timing(**entry)
+    for name in ("ms", "wall_ms", "cpu_ms", "p25", "p75", "p99"):
+        value = getattr(timing, name)
+        if not isinstance(value, float | int) or not 0 < value < float("inf"):
+            raise ValueError(f"{name} is {value!r}, not a time")
+    return timing

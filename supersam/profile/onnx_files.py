@@ -1,0 +1,141 @@
+"""ONNX models of what is timed: every part is exported once and kept, rows of parts are put together from them."""
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import warnings
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from supersam._paths import cache_dir, write_atomically
+from supersam.errors import EnvironmentProblem
+from supersam.profile.plan import Item, Plan
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FORM = 1  # raised when supersam.profile.modules builds something else for the same key
+WEIGHTED = ("Conv", "Gemm", "MatMul")  # their second input is the weight
+
+
+def exporter() -> str:
+    """Return what makes the files, for the header of a table."""
+    return f"torch.onnx dynamo {metadata.version('torch')}, onnxscript {metadata.version('onnxscript')}"
+
+
+def onnx_of(item: Item) -> bytes:
+    """Return the ONNX model of an item: one image in, one tensor out.
+
+    Raises:
+        EnvironmentProblem: if the packages for it are missing.
+    """
+    check_exporter()
+    if item.architecture is not None:
+        return _kept(item.architecture.to_json(), item)
+    if len(item.parts) == 1:
+        return _kept(item.name, item)
+    return _row(item)
+
+
+def export_plan(plan: Plan) -> list[Item]:
+    """Return what has to be exported for a plan and is not in the cache, one part or encoder each."""
+    check_exporter()
+    parts = dict.fromkeys(Item((part,)) for item in plan.items for part in item.parts)
+    wholes = [item for item in (plan.sentinel, *plan.items) if item.architecture is not None]
+    return [item for item in (*parts, *dict.fromkeys(wholes)) if not _path(_content(item)).is_file()]
+
+
+def check_exporter() -> None:
+    """Refuse to export where a package is missing."""
+    for package in ("onnx", "onnxscript"):
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError as problem:
+            raise EnvironmentProblem(
+                f'ONNX models need the package {package}: pip install "supersam[export]"'
+            ) from problem
+
+
+def to_onnx(module: "nn.Module", x: "Tensor") -> bytes:
+    """Return the ONNX model of a module for inputs of the shape of ``x``."""
+    import torch
+    from timm.models.vision_transformer_sam import Attention
+
+    for layer in module.modules():
+        if isinstance(layer, Attention):  # its fused form has no batch dimension, which the exporter does not take
+            layer.fused_attn = False
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(module, (x,), dynamo=True, verbose=False)
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+def _content(item: Item) -> str:
+    return item.name if item.architecture is None else item.architecture.to_json()
+
+
+def _kept(content: str, item: Item) -> bytes:
+    """Return the model from the cache, or export it into the cache."""
+    path = _path(content)
+    if not path.is_file():
+        from supersam.profile.modules import build_item
+
+        write_atomically(path, to_onnx(*build_item(item)))
+    return path.read_bytes()
+
+
+def _path(content: str) -> Path:
+    key = hashlib.sha256(f"{content}\n{_maker()}".encode()).hexdigest()[:24]
+    return cache_dir() / "onnx" / f"{key}.onnx"
+
+
+@lru_cache(maxsize=1)
+def _maker() -> str:
+    """Return everything besides an item's name that decides how its model looks."""
+    import supersam
+
+    package = Path(os.fspath(supersam.__path__[0]))
+    sources = [*sorted((package / "blocks").glob("*.py")), package / "supernet" / "encoder.py"]
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.read_bytes())
+    return f"{FORM} {exporter()} timm {metadata.version('timm')} {digest.hexdigest()}"
+
+
+def _row(item: Item) -> bytes:
+    import onnx
+    from onnx import compose
+
+    from supersam.profile.modules import WEIGHT_STEP
+
+    copies: dict[Any, int] = {}
+    row: Any = None
+    for place, part in enumerate(item.parts):
+        number = copies[part] = copies.get(part, -1) + 1
+        model = onnx.load_from_string(_kept(part.key, Item((part,))))
+        _scale(model, 1 + number * WEIGHT_STEP)
+        model = compose.add_prefix(model, f"{place}/")
+        if row is not None:
+            joint = [(row.graph.output[0].name, model.graph.input[0].name)]
+            model = compose.merge_models(row, model, io_map=joint, producer_name="supersam")
+        row = model
+    content: bytes = row.SerializeToString()
+    return content
+
+
+def _scale(model: Any, factor: float) -> None:
+    """Scale the weights of convolutions and linear layers, as ``modules.build_row`` does."""
+    from onnx import numpy_helper
+
+    weights = {node.input[1] for node in model.graph.node if node.op_type in WEIGHTED}
+    for tensor in model.graph.initializer:
+        if tensor.name in weights and factor != 1:
+            array = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(numpy_helper.from_array((factor * array).astype(array.dtype), tensor.name))

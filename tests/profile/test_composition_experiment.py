@@ -1,0 +1,71 @@
+"""The report of experiments/0008-composition on a device whose times are known."""
+
+import csv
+import importlib.util
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from supersam.profile.measure import profile
+from supersam.profile.plan import plan_items
+from supersam.profile.protocol import Protocol
+from supersam.profile.table import write_rows
+from supersam.space import load_space
+
+EXPERIMENT = Path(__file__).parents[2] / "experiments" / "0008-composition"
+pytest.importorskip("sklearn", reason="the experiment compares with learned regressors")
+pytest.importorskip("matplotlib", reason="the experiment draws")
+
+
+@pytest.fixture
+def experiment() -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("composition_experiment", EXPERIMENT / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:matplotlib.*")
+def test_report_finds_what_the_device_is_made_of(
+    experiment: ModuleType, board: Any, journal_file: Path, quick: Protocol, tmp_path: Path
+) -> None:
+    plan = plan_items(load_space("starter"), networks=12, held_out=10, isolated=True)
+    table, journal = profile("board", plan, board, replace(quick, rounds=2), journal_file, clock=board.clock)
+    (tmp_path / "results").mkdir()
+    table.save(tmp_path / "cpu-x86-1t.json")
+    write_rows(tmp_path / "results" / "onnxruntime.csv", journal.timings)
+    (tmp_path / "README.md").write_text(f"before\n{experiment.MARKS[0]}\nold\n{experiment.MARKS[1]}\nafter\n")
+
+    experiment.report(tmp_path, tmp_path)
+
+    rows = list(csv.DictReader((tmp_path / "results" / "predictions.csv").read_text().splitlines()))
+    assert {row["digest"] for row in rows} == {architecture.digest for architecture in plan.held_out}
+    for row in rows:
+        assert float(row[experiment.OURS]) == pytest.approx(float(row["measured_ms"]), rel=2e-3)
+        assert float(row["parts alone, plain sum"]) > float(row["measured_ms"])  # they pay for input and output
+    found = csv.DictReader((tmp_path / "results" / "scores.csv").read_text().splitlines())
+    scores = {score["predictor"]: score for score in found}
+    assert float(scores[experiment.OURS]["mape_pct"]) < 0.2
+    assert float(scores[experiment.OURS]["kendall"]) > 0.99
+    assert float(scores["a + b * MACs"]["mape_pct"]) > 1
+    assert float(scores["(noise) first round for the last"]["mape_pct"]) == 0
+    page = (tmp_path / "README.md").read_text()
+    assert page.startswith("before\n")
+    assert page.endswith("\nafter\n")
+    assert f"| onnxruntime | {experiment.OURS} |" in page
+    assert "old" not in page
+    assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def test_report_without_measurements_says_what_to_do(experiment: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="measure --runtime"):
+        experiment.report(tmp_path, tmp_path)
