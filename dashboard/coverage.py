@@ -18,7 +18,7 @@ class Coverage:
     space: str
     n_parts: int
     measured: int
-    other: int  # interpolated, transferred or estimated entries
+    other: int  # transferred or estimated entries, and what lies between entries
     estimated: int  # parts without an entry that the estimator prices
 
     @property
@@ -33,10 +33,12 @@ class Coverage:
 def coverage(table: LatencyTable, space: SearchSpace, parts: list[Part] | None = None) -> Coverage:
     """Return how much of a space a table knows; ``parts`` are those of the space, where they are at hand."""
     parts = space_parts(space) if parts is None else parts
-    methods = [table.entries[part.key].method for part in parts if part.key in table.entries]
-    measured = sum(method == "measured" for method in methods)
-    estimated = len(parts) - len(methods) if table.estimator is not None else 0
-    return Coverage(space.name, len(parts), measured, len(methods) - measured, estimated)
+    stored = [table.entries[part.key] for part in parts if part.key in table.entries]
+    derived = [table.entry(part) for part in parts if part.key not in table.entries]
+    measured = sum(entry.method == "measured" for entry in stored)
+    estimated = sum(entry is not None and entry.method == "estimated" for entry in derived)
+    known = len(stored) + sum(entry is not None for entry in derived)
+    return Coverage(space.name, len(parts), measured, known - measured - estimated, estimated)
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,10 @@ def _vit(table: LatencyTable, space: ViTSpace, resolution: int) -> Iterable[Heat
 
 
 def _cell(table: LatencyTable, width: int, part: Part) -> Cell:
-    entry = table.entries.get(part.key)
-    if entry is None and table.estimator is not None:
-        entry = table.estimator.estimate(part)
-    if entry is None:
+    if not table.knows(part):
         return Cell(width, None)
-    return Cell(width, table.composition.factor * entry.ms, entry.method)
+    found = table.of_part(part)
+    return Cell(width, found.ms, found.method)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ from pathlib import Path
 from supersam._paths import starter_dir
 from supersam.errors import SuperSAMError
 from supersam.latency import shipped_tables
-from supersam.results import Candidate, Run, load_archive, pareto_front
+from supersam.results import Candidate, Run, load_archive
 from supersam.results.archive import ARCHIVE_FILE
 from supersam.results.ridge import RidgeAccuracy
+from supersam.results.timed import FILE as TIMED_FILE
+from supersam.results.timed import Timed, load_timed
 from supersam.space import SearchSpace, load_space, shipped_spaces
 from supersam.zoo import Zoo, load_zoo
 
-from . import sources
+from . import apart, sources
 from .columns import Column, columns
 from .coverage import Coverage, coverage
 from .devices import Device, read_device, recorded_device
@@ -136,16 +138,27 @@ class Data:
         """Return the same as columns of numbers."""
         return self._cache.get(("columns", source.key), source.stamp, lambda: columns(self.run_candidates(source)))
 
-    def front(self, source: Source, device: Device) -> list[Candidate]:
-        """Return the Pareto front of a source on a device."""
-        key, stamped = ("front", source.key, device.key), (source.stamp, device.stamp)
-        return self._cache.get(key, stamped, lambda: pareto_front(self.candidates(source, device)))
+    def fronts(self, source: Source, device: Device) -> apart.Fronts:
+        """Return the Pareto fronts of a source on a device."""
+        key, stamped = ("fronts", source.key, device.key), (source.stamp, device.stamp)
+        return self._cache.get(key, stamped, lambda: apart.fronts(self.candidates(source, device)))
 
     def switch(self, source: Source, before: Device, after: Device) -> Switch:
         """Return what another device changes for all candidates of a source."""
         key = ("switch", source.key, before.key, after.key)
-        sides = [(one.name, self.candidates(source, one), self.front(source, one)) for one in (before, after)]
+        sides = [(one.name, self.candidates(source, one), self.fronts(source, one).main) for one in (before, after)]
         return self._cache.get(key, (source.stamp, before.stamp, after.stamp), lambda: switch(*sides))
+
+    def timed(self, source: Source) -> list[Timed]:
+        """Return which subnets of a run were timed whole, and where.
+
+        Raises:
+            DamagedError: if the record of it is damaged.
+        """
+        if source.is_archive:
+            return []
+        stamped = stamp([source.file / TIMED_FILE])
+        return self._cache.get(("timed", source.key), stamped, lambda: load_timed(source.file))
 
     def revision(self) -> str:
         """Return a short text that changes when anything on disk does."""
@@ -156,6 +169,9 @@ class Data:
 
 
 def _news(source: Source) -> list[Path]:
-    """Return the files of a run that change without a new candidate: its trials and its result."""
+    """Return the files of a run that change without a new candidate: trials, times and the result."""
+    if source.is_archive:
+        return []
     run = Run(source.file)
-    return [] if source.is_archive else [run.study_file, run.study_file.with_name("study.db-wal"), run.result_file]
+    wal = run.study_file.with_name("study.db-wal")
+    return [run.study_file, wal, run.result_file, run.folder / TIMED_FILE]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dash import html
 
 from supersam.results import Candidate
+from supersam.results.timed import Timed, TimedSubnet
 
 from . import components, wording
 from .anatomy import Section, sections
@@ -16,8 +17,7 @@ from .view import View
 
 def heading(view: View, candidate: Candidate, can_compare: bool = True) -> html.Section:
     """Return which subnet this is and how it stands to the budget."""
-    place = "on the front" if candidate.digest in view.front_digests else "dominated"
-    badges = [place]
+    badges = [view.place(candidate)]
     if view.best is not None and view.best.digest == candidate.digest:
         badges.insert(0, "best")
     if not view.fits(candidate):
@@ -43,6 +43,7 @@ def details(view: View, candidate: Candidate) -> list[html.Section]:
         _accuracy(candidate),
         _structure(view, candidate),
         _devices(view, candidate),
+        *_timed(view, candidate),
     ]
 
 
@@ -110,6 +111,42 @@ def _devices(view: View, candidate: Candidate) -> html.Section:
     rows = [_device(view, candidate, device) for device, _ in view.devices.values()]
     table = components.table("Latency", head, rows, numeric=head[1:3], hide_caption=True)
     return html.Section([html.H3("Latency on every device"), table])
+
+
+def _timed(view: View, candidate: Candidate) -> list[html.Section]:
+    """Return what the whole subnet took where it was timed; empty where it was not."""
+    found = [(one, subnet) for one in view.timed for subnet in one.subnets if subnet.digest == candidate.digest]
+    if not found:
+        return []
+    rows = [
+        html.Tr(
+            [
+                html.Th([what, html.Small(where)], scope="row", className="wrap"),
+                html.Td(wording.ms(time.ms), className="number"),
+                html.Td(f"{wording.number(time.lo)}-{wording.number(time.hi)}", className="number"),
+            ]
+        )
+        for one, subnet in found
+        for what, where, time in (
+            (f"predicted by {one.table}", one.table_is, subnet.predicted),
+            ("measured here", f"{one.here}, {one.date}", subnet.measured),
+        )
+    ]
+    head = ["whole subnet", "time", "90 % interval"]
+    table = components.table("Measured here", head, rows, numeric=head[1:], hide_caption=True)
+    notes = [html.P(_verdict(one, subnet), className="muted hint") for one, subnet in found]
+    return [html.Section([html.H3("Measured here"), table, *notes])]
+
+
+def _verdict(one: Timed, subnet: TimedSubnet) -> str:
+    noise = "" if one.noise_floor_pct is None else f" Noise floor {one.noise_floor_pct:.1f} %."
+    forced = f" Measured all the same: {'; '.join(one.forced)}." if one.forced else ""
+    if not one.judges:
+        return (
+            f"Another machine or other conditions than the table's: the prediction is not judged by it.{noise}{forced}"
+        )
+    inside = "inside" if subnet.is_inside else "outside"
+    return f"The prediction is {subnet.error:+.1%} off; the time is {inside} its interval.{noise}{forced}"
 
 
 def _device(view: View, candidate: Candidate, device: Device) -> html.Tr:

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from dash import dcc, get_relative_path, html
 
-from supersam.latency import LatencyTable
+from supersam.latency import LatencyTable, Power
 
 from . import components, wording
 from .components import Child, aria
@@ -43,13 +43,13 @@ def _row(view: DevicesView, device: Device) -> html.Tr:
         return html.Tr([link, html.Td(device.problem, colSpan=7, className="wrap problem")], **current)
     table = device.table
     cells = [
-        html.Td(table.device),
-        html.Td(table.runtime),
+        html.Td(table.device.name),
+        html.Td(str(table.runtime)),
         html.Td(table.precision),
         html.Td(method(table)),
         html.Td(grade(table.grade)),
         html.Td(str(len(table.entries)), className="number"),
-        html.Td(table.date),
+        html.Td(table.date or "not stated"),
     ]
     return html.Tr([link, *cells], **current)
 
@@ -60,6 +60,18 @@ def method(table: LatencyTable) -> html.Span:
     return html.Span([mark, f"\N{NO-BREAK SPACE}{table.method}"])
 
 
+def clocks(power: Power) -> str:
+    """Return what is known of the clocks; empty if nothing is."""
+    said = [
+        "" if power.clocks_locked is None else "locked" if power.clocks_locked else "not locked",
+        f"governor {power.governor}" if power.governor else "",
+        f"GPU {power.gpu_mhz:g} MHz" if power.gpu_mhz else "",
+        f"memory {power.memory_mhz:g} MHz" if power.memory_mhz else "",
+        power.note,
+    ]
+    return ", ".join(filter(None, said))
+
+
 def grade(letter: str) -> html.Span:
     return html.Span(letter, className=f"grade grade-{letter}", title=GRADES[letter])
 
@@ -68,9 +80,10 @@ def facts(table: LatencyTable) -> html.Section:
     """Return what a reader must know before a number."""
     host = ", ".join(f"{key} {value}" for key, value in table.host.items())
     rows: dict[str, Child] = {
-        "grade": [grade(table.grade), f" {GRADES[table.grade]}"],
+        "grade": [grade(table.grade), f" {GRADES[table.grade]} ({table.best_grade.why})"],
         "method": method(table),
-        "power mode": table.power_mode,
+        "power mode": table.power.mode,
+        "clocks": clocks(table.power),
         "clock": table.clock,
         "threads": str(table.threads or ""),
         "aliases": ", ".join(table.aliases),
@@ -80,7 +93,7 @@ def facts(table: LatencyTable) -> html.Section:
         "sources": html.Ul([html.Li(source) for source in table.sources], className="sources"),
     }
     parts = [part for key, value in rows.items() if value for part in (html.Dt(key), html.Dd(value))]
-    return html.Section([html.H2(table.name), html.P(table.device, className="muted"), html.Dl(parts)])
+    return html.Section([html.H2(table.name), html.P(table.device.name, className="muted"), html.Dl(parts)])
 
 
 def covered(found: Sequence[Coverage]) -> html.Section:
@@ -110,7 +123,11 @@ def _meter(one: Coverage) -> html.Div:
 
 
 def _known(one: Coverage) -> str:
-    counts = {"measured": one.measured, "estimated or transferred": one.other, "by the estimator": one.estimated}
+    counts = {
+        "measured": one.measured,
+        "estimated, transferred or interpolated": one.other,
+        "by the estimator": one.estimated,
+    }
     text = ", ".join(f"{n} {how}" for how, n in counts.items() if n) or "none"
     return f"{text} of {one.n_parts}"
 
@@ -169,28 +186,35 @@ def _cell(found: HeatMap, cell: Cell | None) -> html.Td:
 
 
 def trust(table: LatencyTable, noise: Noise | None) -> html.Section:
-    """Return how predictions compare with what was measured, and the noise below which nothing can be told."""
+    """Return how wide the intervals are and why, and the noise below which nothing can be told."""
     composition = table.composition
     rows: list[tuple[str, str, str]] = []
     if composition.calibration_networks:
-        low, high = composition.factor / composition.spread, composition.factor * composition.spread
+        low, high = 1 / composition.spread, composition.spread
         networks = f"{composition.calibration_networks} whole networks"
         rows.append(
             ("measured whole / sum of parts", f"{composition.factor:.3f}", f"median of {networks}; predictions use it")
         )
+        rows += [
+            (f"the same for {kind}", f"{factor:.3f}", f"fitted on {networks}; predictions use it")
+            for kind, factor in composition.factor_per_kind.items()
+        ]
         rows.append(
             (
                 "90 % of whole networks",
                 f"{low:.3f} to {high:.3f}",
-                f"times the sum of parts, split-conformal over {networks}",
+                f"times their prediction, conformal over {networks}",
             )
         )
         rows.append(
             ("error of a prediction", f"±{100 * (composition.spread - 1):.0f} %", "half-width of that interval")
         )
+    if table.quality.noise_floor_pct is not None:
+        where = "the same network timed again and again during the measurement"
+        rows.append(("noise floor", f"±{table.quality.noise_floor_pct:.1f} %", where))
     if noise is not None:
         where = f"half-width of the interval of {noise.n} timed parts"
-        rows.append(("noise floor", f"±{100 * noise.median:.1f} %", f"median {where}"))
+        rows.append(("noise of a part", f"±{100 * noise.median:.1f} %", f"median {where}"))
         rows.append(("noise of the worst tenth", f"±{100 * noise.p90:.1f} %", where))
     if table.estimator is not None:
         estimator = table.estimator
@@ -211,8 +235,8 @@ def trust(table: LatencyTable, noise: Noise | None) -> html.Section:
         html.Tr([html.Th(what, scope="row"), html.Td(value), html.Td(how, className="wrap muted")])
         for what, value, how in rows
     ]
-    shown = components.table("Predicted against measured", ["", "value", "from"], body, hide_caption=True)
-    return html.Section([html.H3("Predicted against measured"), _whisker(table), shown])
+    shown = components.table("How far to trust it", ["", "value", "from"], body, hide_caption=True)
+    return html.Section([html.H3("How far to trust it"), _whisker(table), shown])
 
 
 def _whisker(table: LatencyTable) -> html.Div | None:

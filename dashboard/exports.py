@@ -27,7 +27,7 @@ def record(view: View, candidate: Candidate) -> dict[str, Any]:
     ops = count(candidate.architecture)
     return {
         "digest": candidate.digest,
-        "on_front": candidate.digest in view.front_digests,
+        "on_front": candidate.digest in view.front_digests,  # that of its own kind of accuracy
         "within_budget": view.fits(candidate),
         "accuracy_miou": candidate.accuracy.value,
         "accuracy_low_95": candidate.accuracy.interval[0],
@@ -80,7 +80,8 @@ def offer(server: Flask, data: Data) -> None:
         view = look(data, texts(request.args.to_dict(), CHOSEN))
         if isinstance(view, Nothing):
             return Response(f"{view.title}. {view.text}\n", 404, mimetype="text/plain")
-        text = to_csv(view, view.listed) if kind == "csv" else to_json(view, view.listed)
+        rows = [*view.listed, *view.listed_apart]
+        text = to_csv(view, rows) if kind == "csv" else to_json(view, rows)
         name = f"supersam-front-{re.sub(r'[^a-zA-Z0-9.-]', '-', view.device.key)}.{kind}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return Response(text, mimetype=TYPES[kind], headers=headers)

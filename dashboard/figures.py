@@ -30,7 +30,8 @@ def draw_front(front: Front, palette: Palette) -> go.Figure:
     """Draw accuracy against latency; the last trace is left empty for the point that is selected."""
     traces = [
         _dominated(front, palette),
-        _line(front, palette),
+        _line(front.line, "Pareto front", palette, width=1.5),
+        *([_line(front.apart, "predicted front", palette, width=1, dash="dash")] if front.apart else []),
         *_groups(front, palette),
         *_published(front, palette),
         _ring(front.best, palette.best, 19, 3),
@@ -70,13 +71,13 @@ def _dominated(front: Front, palette: Palette) -> go.Scatter:
     )
 
 
-def _line(front: Front, palette: Palette) -> go.Scatter:
+def _line(points: list[Candidate], name: str, palette: Palette, **style: Any) -> go.Scatter:
     return go.Scatter(
-        x=[point.latency.ms for point in front.line],
-        y=[point.accuracy.value for point in front.line],
+        x=[point.latency.ms for point in points],
+        y=[point.accuracy.value for point in points],
         mode="lines",
-        line={"shape": "hv", "color": palette.front, "width": 1.5},
-        name="Pareto front",
+        line={"shape": "hv", "color": palette.front, **style},
+        name=name,
         hoverinfo="skip",
         showlegend=False,
     )

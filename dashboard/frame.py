@@ -13,7 +13,7 @@ INDEX = """<!DOCTYPE html>
         {%metas%}
         <meta name="viewport" content="width=device-width, initial-scale=1">
         <title>{%title%}</title>
-        <script src="EARLY"></script>
+        <script src="EARLY" data-plotly="PLOTLY" data-figures="FIGURES"></script>
         {%favicon%}
         {%css%}
     </head>
@@ -24,11 +24,18 @@ INDEX = """<!DOCTYPE html>
 </html>
 """
 EARLY = "early.js"
+PLOTLY = "/_dash-component-suites/plotly/package_data/plotly.min.js"
+FIGURES = ("/", "/run")  # pages that always have a figure
 
 
 def index(app: Dash) -> str:
     """Return the HTML around the app."""
-    return INDEX.replace("EARLY", app.get_asset_url(EARLY))
+    figures = " ".join(map(app.get_relative_path, FIGURES))
+    filled = {"EARLY": app.get_asset_url(EARLY), "PLOTLY": app.get_relative_path(PLOTLY), "FIGURES": figures}
+    text = INDEX
+    for name, value in filled.items():
+        text = text.replace(name, value)
+    return text
 
 
 def layout() -> html.Div:

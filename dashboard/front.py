@@ -49,6 +49,7 @@ class Front:
     key: str  # zoom is kept while this stays the same
     device: str
     line: list[Candidate]
+    apart: list[Candidate]  # the front of predicted accuracies, where the line is of measured ones
     groups: list[Group]
     dominated: list[Candidate]  # those that are drawn
     n_dominated: int
@@ -71,7 +72,8 @@ def describe_front(view: View) -> Front:
     return Front(
         key=f"{view.source.key} {view.device.key}",
         device=view.device.name,
-        line=view.front,
+        line=view.fronts.main,
+        apart=view.fronts.predicted,
         groups=_groups(view),
         dominated=thin(dominated),
         n_dominated=len(dominated),
@@ -86,7 +88,7 @@ def describe_front(view: View) -> Front:
 
 def _groups(view: View) -> list[Group]:
     groups: dict[tuple[str, str, bool], list[Candidate]] = {}
-    for candidate in view.front:
+    for candidate in (*view.fronts.main, *view.fronts.predicted):
         key = (candidate.accuracy.source, candidate.latency.method, view.fits(candidate))
         groups.setdefault(key, []).append(candidate)
     return [Group(*key, points) for key, points in groups.items()]
@@ -109,8 +111,9 @@ def _spread(values: list[float], cells: int) -> list[int]:
 def _x_range(view: View) -> tuple[float, float]:
     low = min(candidate.latency.ms for candidate in view.candidates)
     high = max(candidate.latency.ms for candidate in view.candidates)
-    low = min(low, *(candidate.latency.lo for candidate in view.listed))
-    high = max(high, *(candidate.latency.hi for candidate in view.listed))
+    listed = (*view.listed, *view.listed_apart)
+    low = min(low, *(candidate.latency.lo for candidate in listed))
+    high = max(high, *(candidate.latency.hi for candidate in listed))
     for one in view.published:
         ms = one.time.ms or low
         if one.fits and low / REACH <= ms <= high * REACH:

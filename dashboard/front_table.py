@@ -1,5 +1,7 @@
 """The table of the front: the complete text alternative of the figure, and a way to select without a mouse."""
 
+from collections.abc import Sequence
+
 from dash import html
 
 from supersam.results import Candidate
@@ -12,10 +14,19 @@ HEAD = ("subnet", "accuracy", "latency", "GMACs", "M params", "architecture")
 
 
 def front_table(view: View) -> html.Div:
-    """Return one row for each subnet of the front; which is selected is set apart, by ``aria-current``."""
-    rows = [_row(view, candidate) for candidate in view.listed]
-    caption = f"Pareto front on {view.device.name}, from fast to slow"
-    return components.table(caption, HEAD, rows, numeric=HEAD[3:5])
+    """Return one row for each subnet of the front; which is selected is set apart, by ``aria-current``.
+
+    Predicted accuracies have a table of their own where others are measured.
+    """
+    where = f"on {view.device.name}, from fast to slow"
+    tables = [_table(view, f"Pareto front {where}", view.listed)]
+    if view.listed_apart:
+        tables.append(_table(view, f"Front of predicted accuracies, not measured, {where}", view.listed_apart))
+    return html.Div(tables)
+
+
+def _table(view: View, caption: str, listed: Sequence[Candidate]) -> html.Div:
+    return components.table(caption, HEAD, [_row(view, one) for one in listed], numeric=HEAD[3:5])
 
 
 def _row(view: View, candidate: Candidate) -> html.Tr:
@@ -38,10 +49,6 @@ def _number(text: str) -> html.Td:
     """Return a written number with its interval and source below it."""
     value, _, rest = text.partition(" ")
     return html.Td([html.Span(value), html.Small(rest)])
-
-
-def _button(candidate: Candidate) -> html.Button:
-    return html.Button(candidate.digest, type="button", className="link")
 
 
 def _badges(view: View, candidate: Candidate) -> list[html.Span]:

@@ -79,6 +79,8 @@ PLAY_PROBLEM = "play-problem"
 PLAY_IMAGE = "play-image"
 PLAY_SEGMENT = "play-segment"
 PLAY_MASKS = "play-masks"
+AGREEMENT = "devices-agreement"
+AGREEMENT_OF = "devices-agreement-of"
 
 
 def play_range(name: str) -> dict[str, str]:

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from supersam.errors import DamagedError, suggest
-from supersam.results import Candidate, pareto_front
+from supersam.results import Candidate
+from supersam.results.timed import Timed
 
+from .apart import fronts
 from .data import Data
 from .devices import Device
 from .filters import NONE, Filters, read_filters
@@ -37,12 +39,12 @@ def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
     risk = _one_of("risk", chosen.get("risk"), RISKS, notices)
     overlay = _one_of("choice of published models", chosen.get("zoo"), OVERLAYS, notices)
     filters = read_filters(chosen, contents.blocks, contents.resolutions, notices)
-    candidates, front = data.candidates(source, device), data.front(source, device)
+    candidates, found = data.candidates(source, device), data.fronts(source, device)
     compared = _compared(candidates, chosen.get("compare", ""), notices)
     if filters.restricts:
         kept = filters.passing([one.architecture for one in contents.found], contents.sums)
         candidates = [one for one, passes in zip(candidates, kept, strict=True) if passes]
-        front = pareto_front(candidates)
+        found = fronts(candidates)
     before = _before(devices, device, chosen.get("against"))
     shown = _Keys(source, device, budget_ms, risk, before, tuple(one.digest for one in compared), overlay, filters)
     usual = _Keys(usual_source, usual_device, usual_ms, next(iter(RISKS)))
@@ -59,7 +61,7 @@ def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
         risk=risk,
         found=contents.found,
         candidates=candidates,
-        front=front,
+        fronts=found,
         query=query,
         notices=notices,
         filters=filters,
@@ -68,7 +70,16 @@ def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
         published=_published(data, device, overlay),
         switch=data.switch(source, before, device) if before else None,
         compared=compared,
+        timed=_timed(data, source, notices),
     )
+
+
+def _timed(data: Data, source: Source, notices: list[str]) -> list[Timed]:
+    try:
+        return data.timed(source)
+    except DamagedError as problem:
+        notices.append(f"What was timed of this run is not shown: {problem}.")
+        return []
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supersam.latency import Latency, LatencyTable
-from supersam.latency.table import METHODS
+from supersam.latency import METHODS, Latency, LatencyTable
 from supersam.space import AnyArchitecture, Architecture, Part, parts
 from supersam.space.parts import neck_parts, stage_parts
 
@@ -83,6 +82,4 @@ class PartSums:
 
     def missing(self, table: LatencyTable) -> list[Part]:
         """Return the parts of which a table says nothing."""
-        if table.estimator is not None:
-            return []
-        return [part for part in self.parts if part.key not in table.entries]
+        return [part for part in self.parts if not table.knows(part)]

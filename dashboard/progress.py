@@ -16,6 +16,7 @@ from supersam.results.study import Trial, read_trials
 PATIENCE_S = 60.0  # a run that was silent for less is running
 PATIENCE_TRIALS = 10.0  # ... or for less than this many usual trials
 POINTS = 200  # of a curve
+SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def progress(run: Run, candidates: Sequence[Candidate], question: dict[str, Any]
     Args:
         now: seconds since the epoch, for tests.
     """
-    trials, problem = _trials(run)
+    trials, problem = _trials(run, question)
     usual = [seconds for trial in trials if (seconds := trial.seconds) is not None]
     per_trial = median(usual) if usual else None
     silent = max(0.0, (time.time() if now is None else now) - _last_change(run))
@@ -111,9 +112,17 @@ def progress(run: Run, candidates: Sequence[Candidate], question: dict[str, Any]
     return Progress(state, says, trials, problem, _counts(trials), _workers(trials), per_trial, silent, best)
 
 
-def _trials(run: Run) -> tuple[list[Trial], str]:
+def _trials(run: Run, question: dict[str, Any]) -> tuple[list[Trial], str]:
+    storage, name = question.get("storage"), question.get("study")
     try:
-        return read_trials(run.study_file), ""
+        if not storage:
+            return read_trials(run.study_file), ""
+        if str(storage).startswith(SQLITE):
+            return read_trials(Path(str(storage).removeprefix(SQLITE)), str(name)), ""
+        return [], (
+            f"the study is kept in {storage}, which only Optuna can read, and the dashboard never loads Optuna; the "
+            "candidates are those that the search copies into the run's folder"
+        )
     except SuperSAMError as problem:
         return [], " ".join(str(problem).split())
 

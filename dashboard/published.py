@@ -36,7 +36,7 @@ def published_on(zoo: Zoo, table: LatencyTable) -> list[Published]:
         Published(card, time, zoo.kind(time.source), misfit(time, table))
         for card in zoo.cards.values()
         for time in card.latency
-        if same_device(time.device, table.device) and time.ms is not None
+        if same_device(time.device, table.device.name) and time.ms is not None
     ]
     return sorted(found, key=lambda one: (not one.fits, one.time.ms))
 
@@ -55,7 +55,7 @@ def misfit(time: Latency, table: LatencyTable) -> str:
 def _misfits(time: Latency, table: LatencyTable) -> Iterable[str]:
     if time.scope != "encoder":
         yield f"times {time.scope}" if time.scope != "not stated" else "what is timed is not stated"
-    if _runtime(time.runtime) != _runtime(table.runtime):
+    if _runtime(time.runtime) != _runtime(table.runtime.name):
         yield f"runtime {time.runtime or 'not stated'}"
     if time.precision != table.precision:
         yield f"precision {time.precision or 'not stated'}"

@@ -138,9 +138,9 @@ def _view(view: View) -> str:
         className="panel area-chart",
     )
     table = html.Section(front_table(view), className="panel front-table area-table")
-    shown = view.headline.digest
-    panels = [_details(view, candidate, candidate.digest == shown) for candidate in view.listed]
-    if shown not in [candidate.digest for candidate in view.listed]:
+    shown, listed = view.headline.digest, [*view.listed, *view.listed_apart]
+    panels = [_details(view, candidate, candidate.digest == shown) for candidate in listed]
+    if shown not in [candidate.digest for candidate in listed]:
         panels.append(_details(view, view.headline, is_shown=True))
     side = html.Div(panels, className="area-details")
     summary = html.P(wording.summary(view), className="summary" if view.best else "summary over")

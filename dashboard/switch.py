@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
 from supersam.results import Candidate
+
+from .ranks import kendall, spearman
 
 
 @dataclass(frozen=True)
@@ -20,11 +19,14 @@ class Switch:
     leaving: list[Candidate]  # with their latency on the old one
     staying: int
     rho: float | None  # Spearman's, of the latencies of all candidates; None for fewer than two
+    tau: float | None = None  # Kendall's, of the same
 
     @cached_property
     def says(self) -> str:
         """The same in a sentence."""
-        rho = "" if self.rho is None else f"; rank correlation of all latencies {self.rho:.2f} (Spearman)"
+        rho = ""
+        if self.rho is not None and self.tau is not None:
+            rho = f"; rank correlation of all latencies {self.rho:.2f} (Spearman), {self.tau:.2f} (Kendall)"
         return (
             f"Against {self.before}: {len(self.entering)} enter the front of {self.after}, {len(self.leaving)} leave "
             f"it, {self.staying} stay{rho}."
@@ -40,6 +42,7 @@ def switch(
     Args:
         before, after: name of the device, all candidates in the same order, and the front.
     """
+    latencies = [[one.latency.ms for one in candidates] for _, candidates, _ in (before, after)]
     was, now = ({one.digest for one in front} for _, _, front in (before, after))
     return Switch(
         before=before[0],
@@ -47,24 +50,6 @@ def switch(
         entering=[one for one in after[2] if one.digest not in was],
         leaving=[one for one in before[2] if one.digest not in now],
         staying=len(was & now),
-        rho=rank_correlation([one.latency.ms for one in before[1]], [one.latency.ms for one in after[1]]),
+        rho=spearman(*latencies),
+        tau=kendall(*latencies),
     )
-
-
-def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Return Spearman's rank correlation, -1 to 1; None where there is nothing to order.
-
-    By numpy, because importing scipy.stats takes longer than the switch may.
-    """
-    ranks = [_ranks(values) for values in (one, other)]
-    if any(len(set(values)) < 2 for values in (one, other)):
-        return None
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
-
-
-def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
-    """Return the rank of each value; equal ones share the mean of their ranks."""
-    _, place, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    mean: NDArray[np.float64] = (last - (counts - 1) / 2)[place]
-    return mean

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from supersam.latency import Latency
-from supersam.results import Candidate, best_within
+from supersam.results import Candidate
+from supersam.results.timed import Timed
 
+from .apart import PREDICTED, Fronts, best_of
 from .devices import Device
 from .filters import NONE, Filters
 from .part_sums import PartSums
@@ -28,7 +30,7 @@ class View:
     risk: str  # what of the latency is compared with the budget: "upper" or "median"
     found: tuple[Found, ...]
     candidates: list[Candidate]  # the same, with their latency on the device
-    front: list[Candidate]
+    fronts: Fronts
     query: str  # of the URL, without the subnet
     notices: list[str]
     filters: Filters = NONE
@@ -37,6 +39,7 @@ class View:
     published: list[Published] = field(default_factory=list)  # those of the device, that fit and that do not
     switch: Switch | None = None  # against the device that was left
     compared: list[Candidate] = field(default_factory=list)
+    timed: list[Timed] = field(default_factory=list)  # whole subnets of this source, on some machine
 
     def fits(self, candidate: Candidate) -> bool:
         """Return whether a candidate is within the budget; without one, everything is."""
@@ -44,23 +47,49 @@ class View:
 
     @cached_property
     def best(self) -> Candidate | None:
-        """The most accurate candidate within the budget."""
-        return best_within(self.candidates, math.inf if self.budget_ms is None else self.budget_ms, self.risk)
+        """The most accurate candidate within the budget; a predicted one only where no measured one is within it."""
+        return best_of(self.candidates, math.inf if self.budget_ms is None else self.budget_ms, self.risk)
 
     @cached_property
     def headline(self) -> Candidate:
         """What is shown until the reader selects something: the best, or the least that is over the budget."""
         return self.best or min(self.candidates, key=lambda candidate: candidate.bound_ms(self.risk))
 
+    @property
+    def front(self) -> list[Candidate]:
+        """The front of measured accuracies, or of predicted ones where nothing is measured."""
+        return self.fronts.main
+
     @cached_property
     def front_digests(self) -> frozenset[str]:
-        return frozenset(candidate.digest for candidate in self.front)
+        """Who is on the front of its own kind of accuracy."""
+        return frozenset(candidate.digest for candidate in (*self.fronts.main, *self.fronts.predicted))
+
+    def place(self, candidate: Candidate) -> str:
+        """Return where a candidate stands, in words."""
+        if candidate.digest not in self.front_digests:
+            return "dominated"
+        is_apart = bool(self.fronts.predicted) and candidate.accuracy.source == PREDICTED
+        return "on the predicted front" if is_apart else "on the front"
 
     @property
     def listed(self) -> list[Candidate]:
         """The front and, if its narrow interval alone makes it the best, a candidate beside it."""
-        beside = [] if self.best is None or self.best.digest in self.front_digests else [self.best]
-        return sorted([*self.front, *beside], key=lambda candidate: candidate.latency.ms)
+        return self._with_best(self.fronts.main)
+
+    @property
+    def listed_apart(self) -> list[Candidate]:
+        """The same of the predicted front, where there is one beside the measured."""
+        return self._with_best(self.fronts.predicted)
+
+    def _with_best(self, front: list[Candidate]) -> list[Candidate]:
+        is_beside = (
+            self.best is not None
+            and self.best.digest not in self.front_digests
+            and any(one.accuracy.source == self.best.accuracy.source for one in front[:1])
+        )
+        beside = [self.best] if is_beside and self.best is not None else []
+        return sorted([*front, *beside], key=lambda candidate: candidate.latency.ms)
 
     def find(self, digest: object) -> Candidate | None:
         return next((candidate for candidate in self.candidates if candidate.digest == digest), None)

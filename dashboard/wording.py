@@ -60,12 +60,15 @@ def caption(view: View, drawn_dominated: int) -> list[str]:
 
 
 def _counts(view: View, drawn_dominated: int) -> str:
-    n_dominated = len(view.candidates) - len(view.front)
+    n_dominated = len(view.candidates) - len(view.front_digests)
     text = f"{plural(len(view.candidates), 'candidate')}, {len(view.front)} on the front"
     if view.budget_ms is not None:
         text += f", {sum(map(view.fits, view.front))} of those within {write_budget(view.budget_ms)}"
     if drawn_dominated < n_dominated:
         text += f"; {drawn_dominated} of the {n_dominated} dominated are drawn, the front is complete"
+    if view.fronts.predicted:
+        text += f". {plural(len(view.fronts.predicted), 'predicted accuracy', 'predicted accuracies')} have a front of "
+        text += "their own (dashed): a measured accuracy and a predicted one are not compared"
     return f"{text}."
 
 
@@ -86,11 +89,10 @@ def _provenance(view: View) -> str:
 
 def spoken(view: View, candidate: Candidate) -> str:
     """Return what a screen reader says when a subnet is selected."""
-    place = "on the front" if candidate.digest in view.front_digests else "dominated"
     budget = "" if view.budget_ms is None else ", within the budget" if view.fits(candidate) else ", over the budget"
     return (
         f"Subnet {candidate.digest}: accuracy {candidate.accuracy.value:.3f} at {ms(candidate.latency.ms)} "
-        f"on {view.device.name}, {place}{budget}."
+        f"on {view.device.name}, {view.place(candidate)}{budget}."
     )
 
 

@@ -14,4 +14,14 @@
     theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   }
   document.documentElement.dataset.theme = theme;
+
+  // Dash asks for plotly.js only when a figure is mounted, four answers of the server later. A page that has one asks
+  // now, so that the browser reads it while it waits; Dash awaits whatever window.Plotly is, and plotly.js replaces it.
+  const own = document.currentScript.dataset;
+  if (!own.figures.split(" ").includes(location.pathname)) return;
+  window.Plotly = new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    Object.assign(script, { src: own.plotly, async: true, onload: resolve, onerror: reject });
+    document.head.append(script);
+  });
 })();

@@ -27,6 +27,7 @@ from supersam.checkpoints.subnets import extract_subnet
 from supersam.data.coco import load_packs
 from supersam.errors import MissingError
 from supersam.evaluate.evaluator import calibration_batches, evaluate
+from supersam.evaluate.examples import ExampleCache
 from supersam.evaluate.recalibrate import recalibrate
 from supersam.latency import load_table
 from supersam.results import Accuracy, Archive, Candidate, pareto_front
@@ -84,7 +85,7 @@ def measure(data: Path, shard: int, shards: int, minutes: float) -> None:
     """Measure subnets until the time is over."""
     torch.set_num_threads(1)
     model, _ = load_starter()
-    space = load_space(SPACE)
+    space, cache = load_space(SPACE), ExampleCache()
     packs, fit = load_packs(data, "train-search"), load_packs(data, "train-fit")
     first = seeds_of(space, {})[shard::shards]
     rng = random.Random(f"archive/{shard}/{len(measured_rows())}")
@@ -95,11 +96,11 @@ def measure(data: Path, shard: int, shards: int, minutes: float) -> None:
         architecture = waiting[0] if waiting else propose(space, known, rng)
         if architecture in known:
             continue
-        started = time.monotonic()
+        started = time.process_time()
         subnet = extract_subnet(model, architecture)
-        batches = calibration_batches(fit, architecture.resolution, CALIBRATION)
+        batches = calibration_batches(fit, architecture.resolution, CALIBRATION, cache=cache)
         statistics = recalibrate(subnet.image_encoder, batches)
-        accuracy = evaluate(subnet, architecture.resolution, packs, PROMPTS, IMAGES, MASKS).accuracy()
+        accuracy = evaluate(subnet, architecture.resolution, packs, PROMPTS, IMAGES, MASKS, cache=cache).accuracy()
         save_file(statistics or {"none": torch.zeros(1)}, statistics_file(architecture))
         row = {
             "architecture": architecture.to_dict(),
@@ -109,8 +110,8 @@ def measure(data: Path, shard: int, shards: int, minutes: float) -> None:
         }
         with (HERE / f"rows-{shard}.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
-        seconds = time.monotonic() - started
-        print(f"{len(known) + 1}  {accuracy.value:.4f}  {seconds:.0f} s  {architecture.describe()}", flush=True)
+        seconds = time.process_time() - started
+        print(f"{len(known) + 1}  {accuracy.value:.4f}  {seconds:.1f} s of CPU  {architecture.describe()}", flush=True)
 
 
 def statistics_file(architecture: AnyArchitecture) -> Path:

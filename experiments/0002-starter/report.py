@@ -1,57 +1,128 @@
 """Report the starter on val: accuracy by pack and prompt for some subnets, and the curve of the training.
 
-    python experiments/0002-starter/report.py evaluate best smallest largest --data ../shared/data
-    python experiments/0002-starter/report.py table      # the table of the README, from results.csv
+    python experiments/0002-starter/report.py evaluate best second third smallest largest --data ../shared/data
+    python experiments/0002-starter/report.py alone          # alone.yaml: the best subnet, the images of the supernet
+    python experiments/0002-starter/report.py alone --share 0.25 --out runs/starter-alone-25
+    python experiments/0002-starter/report.py evaluate best --weights runs/starter-alone/weights.safetensors --as alone
+    python experiments/0002-starter/report.py table          # the table of the README, from results.csv
     python experiments/0002-starter/report.py latency smallest best largest    # the README's latencies
     python experiments/0002-starter/report.py curve      # curve.png from log.csv
 
-`evaluate` appends to results.csv, one row for each pack and prompt; names of subnets are those of `supersam evaluate`.
+`evaluate` appends to results.csv, one row for each pack and prompt, a pack at a time; what is there for the same
+weights is not evaluated again. Names of subnets are those of `supersam evaluate`, and `second` and `third` of the
+archive. Intervals: bootstrap over images, because the masks of an image are alike.
 """
 
 import argparse
 import csv
+import sys
 from pathlib import Path
 
 import torch
+import yaml
 
-from supersam.checkpoints.starter import load_starter, starter_statistics
+from supersam._paths import starter_dir
+from supersam.checkpoints.files import file_sha256
+from supersam.checkpoints.starter import WEIGHTS, starter_statistics
 from supersam.checkpoints.subnets import extract_subnet
+from supersam.checkpoints.supernets import load_supernet
 from supersam.cli._subnets import resolve_starter, statistics
 from supersam.data.coco import load_packs
-from supersam.evaluate.evaluator import evaluate
+from supersam.evaluate.evaluator import calibration_batches, evaluate
+from supersam.evaluate.recalibrate import recalibrate
 from supersam.latency import read_table, shipped_tables
+from supersam.results import load_archive
+from supersam.space import AnyArchitecture
+from supersam.train.config import load_config
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.csv"
+ALONE = HERE / "alone.yaml"
+CALIBRATION = 64
+RANKED = ("best", "second", "third")
 FIELDS = ["subnet", "digest", "architecture", "pack", "prompt", "miou", "low", "high", "n_masks", "box_fill", "ellipse"]
+FIELDS += ["n_images", "weights"]
 
 
-def evaluate_subnets(names: list[str], data: Path, prompts: list[str]) -> None:
+def resolve(name: str) -> AnyArchitecture:
+    """Return a subnet by its digest or name."""
+    if name not in RANKED:
+        return resolve_starter(name)
+    measured = load_archive().measured
+    return sorted(measured, key=lambda architecture: -measured[architecture].value)[RANKED.index(name)]
+
+
+def evaluate_subnets(names: list[str], data: Path, prompts: list[str], weights: Path | None, title: str | None) -> None:
     """Evaluate subnets on the whole val split."""
     torch.set_num_threads(1)
-    model, _ = load_starter()
+    path = weights or starter_dir() / WEIGHTS
+    identity = file_sha256(path)[:12]
+    done = {(row["digest"], row["pack"], row["prompt"], row["weights"]) for row in known_rows()}
+    model, _ = load_supernet(path)
     packs = load_packs(data, "val")
     for name in names:
-        architecture = resolve_starter(name)
-        found = starter_statistics(architecture) or statistics(model, architecture, data)[0]
-        subnet = extract_subnet(model, architecture, found)
-        report = evaluate(subnet, architecture.resolution, packs, prompts).to_dict()
-        for pack, cells in report.items():
+        architecture = resolve(name)
+        todo = [
+            pack
+            for pack in packs
+            if any((architecture.digest, pack.name, prompt, identity) not in done for prompt in prompts)
+        ]
+        if not todo:
+            continue
+        if weights is None:
+            found = starter_statistics(architecture) or statistics(model, architecture, data)[0]
+            subnet = extract_subnet(model, architecture, found)
+        else:
+            subnet = extract_subnet(model, architecture)
+            fit = load_packs(data, "train-fit")
+            recalibrate(subnet.image_encoder, calibration_batches(fit, architecture.resolution, CALIBRATION))
+        for pack in todo:
+            wanted = [prompt for prompt in prompts if (architecture.digest, pack.name, prompt, identity) not in done]
+            report = evaluate(subnet, architecture.resolution, [pack], wanted)
+            cells, intervals = report.to_dict()[pack.name], report.intervals_over_images()[pack.name]
+            rows = []
             for prompt, cell in cells.items():
-                values = [name, architecture.digest, architecture.describe(), pack, prompt, cell["miou"]]
-                append(
-                    [*values, *cell["ci95"], cell["n_masks"], *(cell["trivial"][x] for x in ("box_fill", "ellipse"))]
-                )
+                values = [title or name, architecture.digest, architecture.describe(), pack.name, prompt, cell["miou"]]
+                bounds = [round(bound, 5) for bound in intervals[prompt]]
+                trivial = [cell["trivial"][which] for which in ("box_fill", "ellipse")]
+                rows.append([*values, *bounds, cell["n_masks"], *trivial, report.n_images, identity])
+            append(rows)
+            print(f"{title or name} {pack.name}: " + ", ".join(f"{row[4]} {row[5]:.3f}" for row in rows), flush=True)
 
 
-def append(values: list[object]) -> None:
-    """Add a row to the results."""
+def known_rows() -> list[dict[str, str]]:
+    """Return the rows that are there; those of another version of this script must be put aside first."""
+    if not RESULTS.exists():
+        return []
+    with RESULTS.open(newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    if reader.fieldnames != FIELDS:
+        sys.exit(f"{RESULTS} is of an earlier version; move it (results-2.csv) and evaluate again")
+    return rows
+
+
+def write_alone(share: float, out: str | None) -> None:
+    """Write the training of the best subnet alone: see "Beside a model trained alone" in the README."""
+    architecture = resolve("best")
+    content = yaml.safe_load(ALONE.read_text())
+    head = ALONE.read_text().partition("space:")[0]
+    last = load_config(HERE / "train-3.yaml").steps + load_config(HERE / "train-2.yaml").steps
+    content["steps"] = round(share * last)
+    content["architecture"] = architecture.to_dict()
+    content["out"] = out or content["out"]
+    file = ALONE if share == 1 else HERE / f"alone-{round(100 * share)}.yaml"
+    file.write_text(head + yaml.safe_dump(content, sort_keys=False, width=120))
+    load_config(file)
+    print(f"{file}: {architecture.digest}  {architecture.describe()}, {content['steps']} steps")
+
+
+def append(rows: list[list[object]]) -> None:
+    """Add rows to the results."""
     new = not RESULTS.exists()
     with RESULTS.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(FIELDS)
-        writer.writerow(values)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([FIELDS, *rows] if new else rows)
 
 
 def print_table() -> None:
@@ -67,6 +138,8 @@ def print_table() -> None:
         one = next(iter(cells.values()))
         shown = [
             f"{float(cells[name]['miou']):.3f} [{float(cells[name]['low']):.3f}-{float(cells[name]['high']):.3f}]"
+            if name in cells
+            else "-"
             for name in subnets
         ]
         trivial = f"{float(one['box_fill']):.3f} | {float(one['ellipse']):.3f}"
@@ -75,7 +148,7 @@ def print_table() -> None:
 
 def print_latencies(names: list[str]) -> None:
     """Print the latency of some subnets on every shipped device as a table in Markdown."""
-    found = {name: resolve_starter(name) for name in names}
+    found = {name: resolve(name) for name in names}
     titles = " | ".join(f"{name} `{architecture.digest}`" for name, architecture in found.items())
     print(f"| device, runtime | method, grade | {titles} |")
     print("|---" * (len(names) + 2) + "|")
@@ -112,13 +185,20 @@ def draw_curve() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["evaluate", "table", "latency", "curve"])
+    parser.add_argument("what", choices=["evaluate", "alone", "table", "latency", "curve"])
     parser.add_argument("subnets", nargs="*", default=[])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--prompts", default="point1,box")
+    parser.add_argument("--prompts", default="point1,point3,box")
+    parser.add_argument("--weights", type=Path, help="instead of the starter: those of a training alone")
+    parser.add_argument("--as", dest="title", help="the name of these rows, with --weights")
+    parser.add_argument("--share", type=float, default=1.0, help="of the steps, for `alone`")
+    parser.add_argument("--out", help="the folder of the training, for `alone`")
     arguments = parser.parse_args()
     if arguments.what == "evaluate":
-        evaluate_subnets(arguments.subnets, arguments.data, arguments.prompts.split(","))
+        asked = arguments.prompts.split(",")
+        evaluate_subnets(arguments.subnets, arguments.data, asked, arguments.weights, arguments.title)
+    elif arguments.what == "alone":
+        write_alone(arguments.share, arguments.out)
     elif arguments.what == "table":
         print_table()
     elif arguments.what == "latency":

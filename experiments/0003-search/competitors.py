@@ -1,73 +1,102 @@
-"""Ways to search, all behind one interface: propose a row, be told its accuracy and latency."""
+"""Ways to search, all behind one interface: ask for a row, be told which one was evaluated and what came of it."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
+from tabular import PoolEncoding
+from truth import Truth
 
-from supersam.search.encoding import Rows
+from supersam.search.encoding import Encoding
 from supersam.search.problem import Problem
 from supersam.search.samplers import make_sampler
 from supersam.search.samplers.linas import LINASSampler
 from supersam.search.samplers.nsga2 import nsga2
 
 Row = np.ndarray
-Answer = tuple[float, float, float]  # accuracy, latency in ms, upper bound in ms
+
+
+class Answer(NamedTuple):
+    """What an evaluation tells."""
+
+    row: Row  # what was evaluated; on a list of architectures the nearest there is to what was asked
+    accuracy: float
+    ms: float
+    over: float  # milliseconds over the budget, 0 without one
+
+
 Evaluate = Callable[[Row], Answer | None]  # None: rejected by the table, costs nothing
+Search = Callable[[Evaluate], Iterator[None]]  # one step for each proposal
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def with_optuna(sampler: optuna.samplers.BaseSampler, problem: Problem) -> Callable[[Evaluate], Iterator[None]]:
+def with_optuna(sampler: optuna.samplers.BaseSampler, problem: Problem) -> Search:
     """Search with an Optuna sampler as ``supersam search`` does: what was told before is told as failed."""
 
     def run(evaluate: Evaluate) -> Iterator[None]:
         study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
         encoding = problem.encoding
         known: set[bytes] = set()
-        budget = problem.devices[0].budget_ms
         while True:
             trial = study.ask()
             params = {name: trial.suggest_categorical(name, values) for name, values in encoding.variables.items()}
             row = encoding.row(params)
             answer = None if row.tobytes() in known else evaluate(row)
-            if answer is None:
-                if row.tobytes() not in known:
-                    trial.set_user_attr("rejected", "slow")
-                known.add(row.tobytes())
-                study.tell(trial, state=TrialState.FAIL)
-                yield
-                continue
             known.add(row.tobytes())
-            if budget is not None:
-                trial.set_constraint("budget", answer[2] - budget)
-            study.tell(trial, answer[:2])
+            if answer is None:
+                trial.set_user_attr("rejected", "slow or known")
+                study.tell(trial, state=TrialState.FAIL)
+            elif (answer.row != row).any():
+                _tell_other(study, trial, encoding, answer, problem.devices[0].budget_ms is not None)
+                known.add(answer.row.tobytes())
+            else:
+                if problem.devices[0].budget_ms is not None:
+                    trial.set_constraint("budget", answer.over)
+                study.tell(trial, (answer.accuracy, answer.ms))
             yield
 
     return run
 
 
-def regularised_evolution(problem: Problem, seed: int, population: int = 50, sample: int = 10) -> Any:
-    """Ageing evolution (https://arxiv.org/abs/1802.01548) on a random weighting of accuracy and log latency."""
+def _tell_other(study: Any, trial: Any, encoding: Encoding, answer: Answer, constrained: bool) -> None:
+    """Tell a study about the row that was evaluated in place of the one a trial asked for."""
+    study.tell(trial, state=TrialState.FAIL)
+    asked = study.trials[trial.number]
+    params = encoding.choices(answer.row)
+    told = optuna.create_trial(
+        params=params,
+        distributions={name: CategoricalDistribution(values) for name, values in encoding.variables.items()},
+        values=(answer.accuracy, answer.ms),
+        system_attrs=asked.system_attrs,  # to which generation it belongs
+        **({"constraints": {"budget": answer.over}} if constrained else {}),
+    )
+    study.add_trial(told)
+
+
+def regularised_evolution(problem: Problem, seed: int, population: int = 50, sample: int = 10) -> Search:
+    """Ageing evolution (https://arxiv.org/abs/1802.01548) on a random weighting of accuracy and log latency.
+
+    Within a budget it is told the accuracy alone, and what is over the budget loses against what is not.
+    """
 
     def run(evaluate: Evaluate) -> Iterator[None]:
         rng, encoding = np.random.default_rng(seed), problem.encoding
-        alive: deque[tuple[Row, float, float]] = deque()
+        alive: deque[Answer] = deque()
         while True:
             if len(alive) < population:
                 row = encoding.random(rng, 1)[0]
             else:
-                weight = rng.random()
                 group = [alive[int(at)] for at in rng.choice(len(alive), sample, replace=False)]
-                accuracies, latencies = (np.array([one[i] for one in group]) for i in (1, 2))
-                score = weight * _scaled(accuracies) - (1 - weight) * _scaled(latencies)
-                row = encoding.mutate(group[int(score.argmax())][0][None], rng)[0]
+                row = encoding.mutate(_fittest(group, problem, rng).row[None], rng)[0]
             answer = evaluate(row)
             if answer is not None:
-                alive.append((row, answer[0], float(np.log(answer[1]))))
+                alive.append(answer)
                 if len(alive) > population:
                     alive.popleft()
             yield
@@ -75,12 +104,20 @@ def regularised_evolution(problem: Problem, seed: int, population: int = 50, sam
     return run
 
 
+def _fittest(group: list[Answer], problem: Problem, rng: np.random.Generator) -> Answer:
+    if problem.devices[0].budget_ms is not None:
+        return max(group, key=lambda one: (-max(0.0, one.over), one.accuracy))
+    weight = rng.random()
+    accuracy, cost = (np.array(values) for values in ([a.accuracy for a in group], [np.log(a.ms) for a in group]))
+    return group[int((weight * _scaled(accuracy) - (1 - weight) * _scaled(cost)).argmax())]
+
+
 def _scaled(values: np.ndarray) -> np.ndarray:
     return (values - values.min()) / (np.ptp(values) + 1e-12)
 
 
-def pymoo_nsga2(problem: Problem, seed: int, population: int = 50) -> Any:
-    """pymoo's NSGA-II on whole numbers, as DyNAS-T's evolutionary search uses it."""
+def pymoo_nsga2(problem: Problem, seed: int, population: int = 50) -> Search:
+    """pymoo's NSGA-II on whole numbers, as DyNAS-T's evolutionary search uses it; a budget is its constraint."""
 
     def run(evaluate: Evaluate) -> Iterator[None]:
         from pymoo.algorithms.moo.nsga2 import NSGA2
@@ -91,7 +128,8 @@ def pymoo_nsga2(problem: Problem, seed: int, population: int = 50) -> Any:
         from pymoo.operators.sampling.rnd import IntegerRandomSampling
 
         sizes = problem.encoding.sizes
-        space = PymooProblem(n_var=len(sizes), n_obj=2, xl=np.zeros(len(sizes)), xu=sizes - 1, vtype=int)
+        bounds = {"xl": np.zeros(len(sizes)), "xu": sizes - 1, "vtype": int}
+        space = PymooProblem(n_var=len(sizes), n_obj=2, n_ieq_constr=1, **bounds)
         algorithm = NSGA2(
             pop_size=population,
             sampling=IntegerRandomSampling(),
@@ -102,19 +140,21 @@ def pymoo_nsga2(problem: Problem, seed: int, population: int = 50) -> Any:
         algorithm.setup(space, termination=("n_gen", 10**6), seed=seed, verbose=False)
         while True:
             infills = algorithm.ask()
-            found = []
-            for row in infills.get("X").astype(np.int16):
+            rows, found, over = infills.get("X").astype(np.int16), [], []
+            for at, row in enumerate(rows):
                 answer = evaluate(problem.encoding.canonical(row[None])[0])
-                found.append((0.0, 1e6) if answer is None else (-answer[0], answer[1]))
+                rows[at] = row if answer is None else answer.row
+                found.append((0.0, 1e6) if answer is None else (-answer.accuracy, answer.ms))
+                over.append([1e6 if answer is None else answer.over])
                 yield
-            infills.set("F", np.array(found))
+            infills.set("X", rows.astype(int), "F", np.array(found), "G", np.array(over))
             algorithm.tell(infills=infills)
 
     return run
 
 
-def syne_tune_morea(problem: Problem, seed: int, population: int = 50) -> Any:
-    """syne-tune's multi-objective regularised evolution, asked and told by hand."""
+def syne_tune_morea(problem: Problem, seed: int, population: int = 50) -> Search:
+    """syne-tune's multi-objective regularised evolution, asked and told by hand; it knows no constraints."""
 
     def run(evaluate: Evaluate) -> Iterator[None]:
         from syne_tune.config_space import choice
@@ -129,50 +169,82 @@ def syne_tune_morea(problem: Problem, seed: int, population: int = 50) -> Any:
             row = np.array([config[name] for name in names], dtype=np.int16)
             answer = evaluate(problem.encoding.canonical(row[None])[0])
             if answer is not None:
-                search.on_trial_complete(number, config, [-answer[0], answer[1]])
+                told = dict(zip(names, map(int, answer.row), strict=True))
+                search.on_trial_complete(number, told, [-answer.accuracy, answer.ms])
             number += 1
             yield
 
     return run
 
 
-def published_linas(problem: Problem, seed: int) -> Any:
+def published_linas(problem: Problem, seed: int) -> Search:
     """LINAS as published: 50 random first, ridge on single choices, 50 a round (https://arxiv.org/abs/2205.10358)."""
     return with_optuna(LINASSampler(problem, seed, population=50, pairs=False), problem)
 
 
-COMPETITORS: dict[str, Callable[[Problem, int], Any]] = {
-    name: (lambda problem, seed, name=name: with_optuna(make_sampler(name, problem, seed), problem))
-    for name in ("ehvi", "linas", "linas-dp", "nsga2", "nsga3", "tpe", "gp", "random", "nni-evolution", "nni-tpe")
-} | {
-    "nsga2-50": lambda problem, seed: with_optuna(nsga2(problem, seed, 50), problem),
+def _sampler(name: str) -> Callable[[Problem, int], Search]:
+    return lambda problem, seed: with_optuna(make_sampler(name, problem, seed), problem)
+
+
+def _nsga2(population: int) -> Callable[[Problem, int], Search]:
+    return lambda problem, seed: with_optuna(nsga2(problem, seed, population), problem)
+
+
+NSGA2 = {"nsga2-12": 12, "nsga2": 24, "nsga2-50": 50, "nsga2-100": 100}
+COMPETITORS: dict[str, Callable[[Problem, int], Search]] = {
+    **{name: _sampler(name) for name in ("ehvi", "linas", "linas-dp")},
     "linas-published": published_linas,
+    **{name: _nsga2(population) for name, population in NSGA2.items()},
+    **{name: _sampler(name) for name in ("nsga3", "tpe", "random")},
     "regularised-evolution": regularised_evolution,
     "pymoo-nsga2": pymoo_nsga2,
     "syne-tune-morea": syne_tune_morea,
+    **{name: _sampler(name) for name in ("nni-evolution", "nni-tpe", "nni-random", "gp")},
 }
+NEEDS = {"pymoo-nsga2": "pymoo", "syne-tune-morea": "syne_tune", "gp": "torch"} | {
+    f"nni-{tuner}": "nni" for tuner in ("evolution", "tpe", "random")
+}
+MOST = {"gp": 100}  # evaluations of what takes seconds for each
+LONGER = dict.fromkeys((*NSGA2, "pymoo-nsga2"), 4)  # times the evaluations, to see when they are where others were
 
 
-def run_one(
-    name: str, problem: Problem, accuracy: Callable[[Rows], np.ndarray], latency: Any, bound: Any, seed: int, n: int
-) -> np.ndarray:
+def missing(name: str) -> str:
+    """Return the package a competitor needs and that is not installed, or an empty string."""
+    needed = NEEDS.get(name, "")
+    return needed if needed and find_spec(needed) is None else ""
+
+
+def run_one(name: str, truth: Truth, problem: Problem, seed: int, n: int) -> np.ndarray:
     """Return (evaluations, 3): accuracy, latency and its upper bound in the order of evaluation.
 
-    What was evaluated before is answered from memory and not counted.
+    What was evaluated before is answered from memory and not counted. Where the space is a list of architectures, the
+    nearest one that is not evaluated yet answers for what is asked.
     """
-    answers: dict[bytes, Answer] = {}
+    found: dict[bytes, np.ndarray] = {}
+    budget_ms = problem.devices[0].budget_ms
+    pool = problem.encoding.pool if isinstance(problem.encoding, PoolEncoding) else None
+    left = problem.reachable(pool.rows) if pool else np.zeros(0, dtype=bool)
+    most = min(n, int(left.sum())) if pool else n
 
     def evaluate(row: Row) -> Answer | None:
+        if pool is not None:
+            at = pool.nearest(row, left)
+            if at is None:
+                return None
+            left[at] = False
+            row = pool.rows[at]
         key = row.astype(np.int16).tobytes()
-        if key not in answers:
+        if key not in found:
             if not problem.reachable(row[None])[0]:
                 return None
-            answers[key] = (float(accuracy(row[None])[0]), float(latency(row[None])[0]), float(bound(row[None])[0]))
-        return answers[key]
+            one = row[None]
+            found[key] = np.array([truth.accuracy(one)[0], truth.latency(one)[0], truth.bound(one)[0]])
+        accuracy, ms, bound = map(float, found[key])
+        return Answer(row, accuracy, ms, bound - budget_ms if budget_ms is not None else 0.0)
 
     search = COMPETITORS[name](problem, seed)(evaluate)
     proposals = 0
-    while len(answers) < n and proposals < 40 * n:
+    while len(found) < most and proposals < 40 * n:
         next(search)
         proposals += 1
-    return np.array(list(answers.values()))[:n]
+    return np.array(list(found.values())).reshape(-1, 3)[:most]

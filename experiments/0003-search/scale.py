@@ -1,17 +1,25 @@
 """How many workers a storage bears: simulated workers on a real PostgreSQL, in one go of processes and threads.
 
-    python experiments/0003-search/scale.py postgresql://supersam@127.0.0.1:5432/postgres --workers 10,100,1000
+    python experiments/0003-search/scale.py               # a PostgreSQL server of its own; goes on where it was stopped
+    python experiments/0003-search/scale.py --through grpc
+    python experiments/0003-search/scale.py report
 
 Each simulated worker asks, suggests, claims and tells as ``supersam search`` does and sleeps as long as an evaluation
 would take. Reported are evaluations for each second, and which share of a worker's time was not its evaluation.
 """
 
 import argparse
-import csv
 import multiprocessing
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
+
+import postgresql
+from records import HERE, Records, table, write_between
 
 from supersam.latency import load_table
 from supersam.results import Accuracy, Run
@@ -20,7 +28,14 @@ from supersam.search.storage import close
 from supersam.search.study import Search, Worker
 from supersam.space import AnyArchitecture, load_space
 
-PROCESSES = 50  # at once; more workers are threads of them
+COLUMNS = ["through", "workers", "evaluations", "seconds_each", "seconds", "per_second", "share_not_evaluating"]
+PROCESSES = 20  # at once; more workers are threads of them
+PROXY = (
+    "import sys, warnings; warnings.simplefilter('ignore')\n"
+    "from optuna.storages import run_grpc_proxy_server\n"
+    "from supersam.search.storage import open_storage\n"
+    "run_grpc_proxy_server(open_storage(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]))"
+)
 
 
 class Sleeping:
@@ -35,10 +50,10 @@ class Sleeping:
         return Accuracy(value, "measured", (value, value))
 
 
-def search_of(url: str, name: str, seconds: float, sampler: str) -> Search:
+def search_of(folder: Path, url: str, name: str, seconds: float, sampler: str) -> Search:
     """Return the search every worker takes part in."""
     problem = Problem(load_space("starter"), (Device("jetson-orin", load_table("jetson-orin")),))
-    run = Run(Path(mkdtemp(prefix="supersam-scale-")))
+    run = Run(folder)
     run.start({})
     return Search(run, problem, Sleeping(seconds), 0, sampler, url, name)
 
@@ -59,9 +74,9 @@ def work(search: Search, n_trials: int, n_threads: int) -> None:
         thread.join()
 
 
-def simulate(url: str, n_workers: int, arguments: argparse.Namespace) -> tuple[int, float]:
+def simulate(folder: Path, url: str, n_workers: int, arguments: argparse.Namespace) -> tuple[int, float]:
     """Return how many evaluations were made and how long it took."""
-    search = search_of(url, f"scale-{n_workers}-{time.time():.0f}", arguments.seconds, arguments.sampler)
+    search = search_of(folder, url, f"scale-{n_workers}", arguments.seconds, arguments.sampler)
     search.prepare([])
     n_processes = min(n_workers, PROCESSES)
     shares = [n_workers // n_processes + (at < n_workers % n_processes) for at in range(n_processes)]
@@ -79,20 +94,51 @@ def simulate(url: str, n_workers: int, arguments: argparse.Namespace) -> tuple[i
     return done, took
 
 
+@contextmanager
+def storage(through: str, n_workers: int) -> Iterator[str]:
+    """Start a PostgreSQL server, and Optuna's proxy in front of it where it is asked for; yield the URL for workers."""
+    with postgresql.server(connections=3 * n_workers + 20 if through == "postgresql" else 100) as url:
+        if through == "postgresql":
+            yield url
+            return
+        port = postgresql.free_port()
+        proxy = subprocess.Popen([sys.executable, "-c", PROXY, url, str(port)])
+        try:
+            yield f"grpc://127.0.0.1:{port}"
+        finally:
+            proxy.terminate()
+            proxy.wait()
+
+
+def report(kept: Records) -> None:
+    """Write the table of the README."""
+    rows = sorted(kept.rows(), key=lambda row: (row["through"], int(row["workers"])))
+    write_between("scale", table(COLUMNS, [[row[name] for name in COLUMNS] for row in rows]))
+
+
+def run(kept: Records, chosen: argparse.Namespace) -> None:
+    """Run what is missing."""
+    done = kept.keys("through", "workers")
+    for n_workers in map(int, chosen.workers.split(",")):
+        if (chosen.through, str(n_workers)) in done:
+            continue
+        print(f"{n_workers} workers: at least {chosen.trials * chosen.seconds:.0f} s", flush=True)
+        with TemporaryDirectory(prefix="supersam-scale-") as folder, storage(chosen.through, n_workers) as url:
+            n, took = simulate(Path(folder), url, n_workers, chosen)
+        idle = max(0.0, 1 - n * chosen.seconds / (took * n_workers))
+        values = [chosen.through, n_workers, n, chosen.seconds, round(took, 1), round(n / took, 3), round(idle, 3)]
+        kept.append(dict(zip(COLUMNS, values, strict=True)))
+        print(f"{n_workers} workers: {n / took:.2f} evaluations a second, {idle:.0%} not evaluating", flush=True)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("url")
+    parser.add_argument("what", nargs="?", choices=["run", "report"], default="run")
+    parser.add_argument("--through", choices=["postgresql", "grpc"], default="postgresql")
     parser.add_argument("--workers", default="10,100,1000")
     parser.add_argument("--trials", type=int, default=5, help="for each worker")
     parser.add_argument("--seconds", type=float, default=30.0, help="that one evaluation takes")
     parser.add_argument("--sampler", default="random")
-    chosen = parser.parse_args()
-    with (Path(__file__).parent / "scale.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["workers", "evaluations", "seconds", "per_second", "share_not_evaluating"])
-        for n_workers in map(int, chosen.workers.split(",")):
-            done, took = simulate(chosen.url, n_workers, chosen)
-            idle = max(0.0, 1 - done * chosen.seconds / (took * n_workers))
-            writer.writerow([n_workers, done, round(took, 1), round(done / took, 3), round(idle, 3)])
-            file.flush()
-            print(f"{n_workers} workers: {done / took:.2f} evaluations a second, {idle:.0%} not evaluating", flush=True)
+    arguments = parser.parse_args()
+    records = Records(HERE / "scale.csv", COLUMNS)
+    report(records) if arguments.what == "report" else run(records, arguments)

@@ -1,16 +1,22 @@
-"""Ground truths on which every architecture's accuracy is known: an archive's surrogate, or an invented function.
+"""Ground truths: problems of which every architecture's accuracy is known, and so the true front.
 
-The front of the whole space is found by enumeration, so that a sampler is compared with what there is and not with
+``archive:PATH``    the measured subnets of an archive are the whole search space: real accuracies, nothing modelled.
+``graph:NAME``      NAS-Bench-Graph, a public tabular benchmark that ships its data (``tabular.py``).
+``surrogate:PATH``  the whole space, its accuracies by trees fitted to an archive.
+``synthetic:SEED``  the whole space, its accuracies by an invented function.
+
+Of the latter two the front is found by enumeration, so that a sampler is compared with what there is and not with
 what the best sampler found.
 """
 
 import hashlib
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from tabular import GraphProblem, PoolProblem, graph_problem
 
 from supersam.latency import load_table
 from supersam.results import load_archive
@@ -19,8 +25,10 @@ from supersam.search.exact_front import front_order
 from supersam.search.problem import Device, Problem
 from supersam.space import load_space
 
+CACHE = Path(__file__).parent / "cache"
 CHUNK = 200_000
 MARGIN = 0.1  # the reference point lies this share of the front's extent beyond it
+N_BUDGETS = 5
 
 
 @dataclass
@@ -33,6 +41,7 @@ class Truth:
     front_accuracy: Vector
     front_ms: Vector
     best_within: dict[float, float]  # budget in ms (upper bound) -> best accuracy
+    leaves_out: dict[str, str] = field(default_factory=dict)  # samplers that cannot be used -> why
 
     @property
     def reference(self) -> tuple[float, float]:
@@ -60,20 +69,73 @@ class Truth:
         return float(((ends - ms[order]) * (accuracy[order] - low)).sum())
 
 
-def load_truth(what: str, device: str, space: str, n_budgets: int = 5, cache: Path | None = None) -> Truth:
-    """Return a truth: ``synthetic:SEED``, or ``PATH`` of an archive, whose surrogate is fitted to all of it."""
+def load_truth(what: str, device: str, space: str) -> Truth:
+    """Return a truth by what is written at the top of this file."""
+    kind, _, detail = what.partition(":")
+    if kind == "graph":
+        return of_graph(what, graph_problem(detail))
     problem = Problem(load_space(space), (Device(device, load_table(device)),))
-    accuracy = (
-        synthetic(problem, int(what.split(":")[1])) if what.startswith("synthetic:") else surrogate(problem, what)
-    )
-    key = hashlib.sha256(f"{what} {device} {problem.space.fingerprint} {n_budgets} 2".encode()).hexdigest()[:12]
-    file = (cache or Path(__file__).parent / "cache") / f"{key}.npz"
+    if kind == "archive":
+        return of_archive(problem, Path(detail))
+    if kind == "surrogate":
+        return of_space(f"surrogate of {version(problem, Path(detail))}", problem, surrogate(problem, Path(detail)))
+    if kind == "synthetic":
+        return of_space(f"{what} {version(problem)}", problem, synthetic(problem, int(detail)))
+    raise SystemExit(f"no truth {what!r}; there are archive:PATH, graph:NAME, surrogate:PATH, synthetic:SEED")
+
+
+def version(problem: Problem, archive: Path | None = None) -> str:
+    """Return a short hash of everything a truth is made from, so that rows of another archive or table are others."""
+    content = archive.read_bytes() if archive else b""
+    about = f"{problem.space.fingerprint} {problem.devices[0].fingerprint}".encode()
+    return ("archive " if archive else "") + "@" + hashlib.sha256(content + about).hexdigest()[:8]
+
+
+def of_archive(problem: Problem, path: Path) -> Truth:
+    """Return the truth in which the measured subnets of an archive are all there is."""
+    measured = {a: found.value for a, found in load_archive(path).measured.items() if problem.space.contains(a)}
+    rows = problem.encoding.rows(list(measured))
+    value_of = dict(zip((row.tobytes() for row in rows), measured.values(), strict=True))
+    pool = PoolProblem(problem.space, problem.devices, members=rows)
+
+    def accuracy(rows: Rows) -> Vector:
+        return np.array([value_of[row.tobytes()] for row in rows])
+
+    found = answers(pool, rows, accuracy(rows))
+    return Truth(version(problem, path), pool, accuracy, *found)
+
+
+def of_graph(name: str, problem: GraphProblem) -> Truth:
+    """Return the truth that NAS-Bench-Graph tabulates for one data set."""
+    flat = np.unique(problem.table.same_as[problem.table.same_as >= 0])
+    rows = np.stack(np.unravel_index(flat, problem.table.accuracy.shape), axis=1).astype(np.int16)
+
+    def accuracy(rows: Rows) -> Vector:
+        found: Vector = problem.table.accuracy[tuple(rows.T)]
+        return found
+
+    why = "its latency is no sum over stages"
+    return Truth(name, problem, accuracy, *answers(problem, rows, accuracy(rows)), {"linas-dp": why})
+
+
+def of_space(name: str, problem: Problem, accuracy: Callable[[Rows], Vector]) -> Truth:
+    """Return the truth of a whole space, enumerated once and kept in ``cache/``."""
+    file = CACHE / f"{hashlib.sha256(name.encode()).hexdigest()[:12]}.npz"
     if not file.is_file():
         file.parent.mkdir(exist_ok=True)
-        np.savez(file, **enumerate_space(problem, accuracy, n_budgets))
+        np.savez(file, **enumerate_space(problem, accuracy, N_BUDGETS))
     found = np.load(file)
     within = dict(zip(map(float, found["budgets"]), map(float, found["best"]), strict=True))
-    return Truth(what, problem, accuracy, found["front_accuracy"], found["front_ms"], within)
+    return Truth(name, problem, accuracy, found["front_accuracy"], found["front_ms"], within)
+
+
+def answers(problem: Problem, rows: Rows, accuracy: Vector) -> tuple[Vector, Vector, dict[float, float]]:
+    """Return accuracy and latency of the front of some rows, and the best of them within five budgets."""
+    ms, upper = total(problem.median_terms[0], rows), total(problem.bound_terms[0], rows)
+    order = front_order(accuracy, ms)
+    budgets = np.quantile(upper, np.linspace(0.1, 0.9, N_BUDGETS)).round(6)
+    within = {float(budget): float(accuracy[upper <= budget].max()) for budget in budgets}
+    return accuracy[order], ms[order], within
 
 
 def enumerate_space(problem: Problem, accuracy: Callable[[Rows], Vector], n_budgets: int) -> dict[str, np.ndarray]:
@@ -138,11 +200,11 @@ def synthetic(problem: Problem, seed: int) -> Callable[[Rows], Vector]:
     return accuracy
 
 
-def surrogate(problem: Problem, archive: str) -> Callable[[Rows], Vector]:
+def surrogate(problem: Problem, archive: Path) -> Callable[[Rows], Vector]:
     """Return gradient-boosted trees fitted to an archive (scikit-learn): no sampler here has a model of that form."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    measured = {a: found for a, found in load_archive(Path(archive)).measured.items() if problem.space.contains(a)}
+    measured = {a: found for a, found in load_archive(archive).measured.items() if problem.space.contains(a)}
     rows = problem.encoding.rows(list(measured))
     values = np.array([found.value for found in measured.values()])
     trees = HistGradientBoostingRegressor(max_iter=200, learning_rate=0.05, max_leaf_nodes=8, min_samples_leaf=5)

@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supersam.data.coco import ImageRecord, Pack
-from supersam.data.prompts import bounding_box, central_point
-from supersam.data.transforms import to_input
+from supersam.data.prompts import central_point
+from supersam.data.transforms import to_input, to_original
 from supersam.errors import UsageError
-from supersam.evaluate.metrics import bootstrap_interval, filled_box, inscribed_ellipse, iou
-from supersam.predict.predictor import Embedded, embed, predict_logits
+from supersam.evaluate.decoder import decode_image
+from supersam.evaluate.examples import Example, ExampleCache, load_example
+from supersam.evaluate.metrics import bootstrap_interval, iou
+from supersam.predict.predictor import Embedded
 from supersam.results.candidate import Accuracy
-from supersam.sam.model import Sam
+from supersam.sam.model import FRAME, MULTIMASK, Prompts, Sam
 
 Mask = NDArray[np.uint8]
-Logits = Callable[[Embedded, list[Mask]], Tensor]
+Logits = Callable[[Embedded, Example], Tensor]
 CHUNK = 32  # prompts decoded at once
 
 
@@ -30,6 +32,7 @@ class PackScores:
 
     prompts: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     trivial: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    images: list[int] = field(default_factory=list)  # of every mask, the number of its image in the pack
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,15 @@ class Report:
             for pack, scores in self.packs.items()
         }
 
+    def intervals_over_images(self) -> dict[str, dict[str, tuple[float, float]]]:
+        """Return ``{pack: {prompt: (low, high)}}``, resampling images: masks of one image are alike."""
+        return {
+            pack: {
+                prompt: bootstrap_interval(values, scores.images or None) for prompt, values in scores.prompts.items()
+            }
+            for pack, scores in self.packs.items()
+        }
+
     def accuracy(self) -> Accuracy:
         """Return the mean over packs and prompts with its 95 % interval over masks."""
         cells = [values for scores in self.packs.values() for values in scores.prompts.values()]
@@ -74,23 +86,29 @@ def evaluate(
     limit: int | None = None,
     masks_per_image: int | None = None,
     on_image: Callable[[], object] = lambda: None,
+    cache: ExampleCache | None = None,
 ) -> Report:
     """Evaluate a plain model in evaluation mode.
+
+    Its encoder is put into channels_last.
 
     Args:
         prompts: names of PROMPTS.
         limit: images of each pack, evenly spread over it; None is all.
         masks_per_image: objects of each image, evenly spread over them; None is all.
+        cache: keeps what does not depend on the model, for the next one on the same images.
     """
     unknown = [prompt for prompt in prompts if prompt not in PROMPTS]
     if unknown or not prompts:
         raise UsageError(f"unknown prompt {''.join(unknown[:1])!r}; there are: {', '.join(PROMPTS)}")
+    if model is not None:
+        model.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     n_images, found = 0, {}
     for pack in packs:
         scores = PackScores()
         for record in spread(pack.records, limit):
             n_images += 1
-            _score_image(model, resolution, record, prompts, masks_per_image, scores)
+            _score_image(model, resolution, record, prompts, masks_per_image, scores, cache)
             on_image()
         if not scores.prompts:
             raise UsageError(f"pack {pack.name} has no masks to evaluate")
@@ -105,7 +123,9 @@ def spread(items: Sequence[Any], count: int | None) -> list[Any]:
     return [items[int(index)] for index in np.linspace(0, len(items) - 1, count)]
 
 
-def calibration_batches(packs: list[Pack], resolution: int, count: int, batch_size: int = 8) -> Iterator[Tensor]:
+def calibration_batches(
+    packs: list[Pack], resolution: int, count: int, batch_size: int = 8, cache: ExampleCache | None = None
+) -> Iterator[Tensor]:
     """Yield about ``count`` inputs, evenly spread over all packs, for ``recalibrate``.
 
     The order mixes the packs, so that every batch has the mix.
@@ -114,7 +134,45 @@ def calibration_batches(packs: list[Pack], resolution: int, count: int, batch_si
     columns = [spread(pack.records, share) for pack in packs]
     records = [column[row] for row in range(share) for column in columns if row < len(column)]
     for start in range(0, len(records), batch_size):
-        yield torch.stack([to_input(record.read(), resolution) for record in records[start : start + batch_size]])
+        inputs = [_input(record, resolution, cache) for record in records[start : start + batch_size]]
+        yield torch.stack(inputs)
+
+
+def embed(model: Sam, record: ImageRecord, resolution: int, cache: ExampleCache | None) -> Embedded:
+    """Encode an image, in the layout that convolutions like."""
+    x = _input(record, resolution, cache)[None].contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        return Embedded(model, model.image_encoder(x), (record.height, record.width), resolution)
+
+
+def answer(
+    embedded: Embedded,
+    points: NDArray[np.float32] | None = None,
+    labels: NDArray[np.float32] | None = None,
+    boxes: NDArray[np.float32] | None = None,
+    multimask: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return mask logits (N, M, R/4, R/4) and predicted IoUs (N, M); arguments as those of ``predict_logits``."""
+    scale = FRAME / max(embedded.size)
+
+    def framed(values: NDArray[np.float32] | None, factor: float) -> Tensor | None:
+        return None if values is None else torch.as_tensor(values * factor, dtype=torch.float32)[None]
+
+    wanted = MULTIMASK if multimask else slice(0, 1)
+    with torch.inference_mode():
+        prompts = Prompts(framed(points, scale), framed(labels, 1.0), framed(boxes, scale))
+        masks = decode_image(embedded.model, embedded.embedding, prompts)
+    return masks.logits[0, :, wanted], masks.iou[0, :, wanted]
+
+
+def enlarge(embedded: Embedded, logits: Tensor) -> Tensor:
+    """Scale one answer for each object, (N, h, w), to the size of the image."""
+    with torch.inference_mode():
+        return to_original(logits[:, None], *embedded.size, embedded.resolution)[:, 0]
+
+
+def _input(record: ImageRecord, resolution: int, cache: ExampleCache | None) -> Tensor:
+    return to_input(record.read(), resolution) if cache is None else cache.input(record, resolution)
 
 
 def _score_image(
@@ -124,40 +182,38 @@ def _score_image(
     prompts: list[str],
     masks_per_image: int | None,
     scores: PackScores,
+    cache: ExampleCache | None,
 ) -> None:
-    indices = spread(tuple(range(len(record.annotations))), masks_per_image)
-    masks = [mask for mask in (record.mask(index) for index in indices) if mask.any()]
-    if not masks:
+    indices = tuple(spread(range(len(record.annotations)), masks_per_image))
+    example = load_example(record, indices) if cache is None else cache.example(record, indices)
+    if not example.masks:
         return
-    embedded = embed(model, record.read(), resolution)
-    for start in range(0, len(masks), CHUNK):
-        chunk = masks[start : start + CHUNK]
+    embedded = embed(model, record, resolution, cache)
+    for chunk in example.chunks(CHUNK):
         for prompt in prompts:
             predicted = (PROMPTS[prompt](embedded, chunk) > 0).numpy()
-            scores.prompts[prompt] += [iou(one, mask) for one, mask in zip(predicted, chunk, strict=True)]
-    for mask in masks:
-        box = bounding_box(mask)
-        scores.trivial["box_fill"].append(iou(filled_box(box, mask.shape), mask))
-        scores.trivial["ellipse"].append(iou(inscribed_ellipse(box, mask.shape), mask))
+            scores.prompts[prompt] += [iou(one, mask) for one, mask in zip(predicted, chunk.masks, strict=True)]
+    scores.images += [scores.images[-1] + 1 if scores.images else 0] * len(example.masks)
+    for name, values in example.trivial.items():
+        scores.trivial[name] += values
 
 
-def _by_box(embedded: Embedded, masks: list[Mask]) -> Tensor:
-    boxes = np.stack([bounding_box(mask) for mask in masks])
-    return predict_logits(embedded, boxes=boxes)[0][:, 0]
+def _by_box(embedded: Embedded, example: Example) -> Tensor:
+    return enlarge(embedded, answer(embedded, boxes=example.boxes)[0][:, 0])
 
 
-def _by_clicks(embedded: Embedded, masks: list[Mask], clicks: int) -> Tensor:
+def _by_clicks(embedded: Embedded, example: Example, clicks: int) -> Tensor:
     """One click in the middle, then each further click in the middle of the largest error."""
-    points = np.stack([central_point(mask) for mask in masks])[:, None]
+    masks, points = example.masks, example.points[:, None]
     labels = np.ones(points.shape[:2], dtype=np.float32)
-    logits, scores = predict_logits(embedded, points=points, labels=labels, multimask=True)
-    best = logits[torch.arange(len(masks)), scores.argmax(dim=1)]
+    logits, scores = answer(embedded, points=points, labels=labels, multimask=True)
+    best = enlarge(embedded, logits[torch.arange(len(masks)), scores.argmax(dim=1)])
     for _ in range(clicks - 1):
         corrections = [_correction((one > 0).numpy(), mask) for one, mask in zip(best, masks, strict=True)]
         points = np.concatenate([points, np.stack([point for point, _ in corrections])[:, None]], axis=1)
         added = np.array([[label] for _, label in corrections], dtype=np.float32)
         labels = np.concatenate([labels, added], axis=1)
-        best = predict_logits(embedded, points=points, labels=labels)[0][:, 0]
+        best = enlarge(embedded, answer(embedded, points=points, labels=labels)[0][:, 0])
     return best
 
 
@@ -169,7 +225,7 @@ def _correction(predicted: NDArray[np.bool_], mask: Mask) -> tuple[NDArray[np.fl
 
 
 PROMPTS: dict[str, Logits] = {
-    "point1": lambda embedded, masks: _by_clicks(embedded, masks, 1),
-    "point3": lambda embedded, masks: _by_clicks(embedded, masks, 3),
+    "point1": lambda embedded, example: _by_clicks(embedded, example, 1),
+    "point3": lambda embedded, example: _by_clicks(embedded, example, 3),
     "box": _by_box,
 }

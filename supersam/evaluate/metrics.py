@@ -1,5 +1,7 @@
 """Overlap of masks, its interval, and the answers that need no model."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,11 +16,20 @@ def iou(predicted: NDArray[np.bool_], target: Mask) -> float:
     return np.count_nonzero(predicted & inside) / union if union else 1.0
 
 
-def bootstrap_interval(values: list[float]) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval of the mean, resampling masks; the same values give the same."""
-    rng = np.random.default_rng(0)
-    array = np.asarray(values)
-    means = [array[rng.integers(len(array), size=len(array))].mean() for _ in range(RESAMPLES)]
+def bootstrap_interval(values: Sequence[float], groups: Sequence[int] | None = None) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of the mean; the same values give the same.
+
+    Args:
+        groups: the number of the image of each value, to resample images with all their masks; None resamples masks.
+    """
+    rng, array = np.random.default_rng(0), np.asarray(values)
+    if groups is None:
+        means = [array[rng.integers(len(array), size=len(array))].mean() for _ in range(RESAMPLES)]
+    else:
+        numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
+        sums, counts = np.bincount(numbers, array), np.bincount(numbers)
+        drawn = (rng.integers(len(sums), size=len(sums)) for _ in range(RESAMPLES))
+        means = [sums[index].sum() / counts[index].sum() for index in drawn]
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from supersam.errors import UsageError
 from supersam.results.candidate import Candidate
@@ -26,6 +27,8 @@ def merge(runs: list[Run], folder: Path) -> Run:
         for key in ALIKE:
             if question.get(key) != questions[0].get(key):
                 raise UsageError(f"{run.folder} and {runs[0].folder} differ in {key} and cannot be merged")
+        if _devices(question) != _devices(questions[0]):
+            raise UsageError(f"{run.folder} and {runs[0].folder} differ in their devices and cannot be merged")
     found: dict[str, Candidate] = {}
     for run in runs:
         for candidate in run.candidates():
@@ -38,3 +41,8 @@ def merge(runs: list[Run], folder: Path) -> Run:
     for candidate in found.values():
         merged.append(candidate)
     return merged
+
+
+def _devices(question: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """Return the devices with their tables; budgets may differ, latencies may not be missing."""
+    return [(one.get("device"), one.get("table_sha256")) for one in question.get("devices", ())]

@@ -17,6 +17,8 @@ A folder holds all it takes to understand and repeat the search:
 ``study.db``
     Optuna's own record in SQLite, unless another storage was asked for. Attributes of a trial: ``worker``,
     ``digest`` (claimed), ``accuracy``, ``rejected`` (why no accuracy was asked for), ``pruned``.
+``timed.json``
+    With ``--measure K``: subnets timed whole on the machine at hand, beside their predictions (``results.timed``).
 ``result.json``
     The answer as ``supersam search --json`` prints it.
 

@@ -38,11 +38,14 @@ class Trial:
         return (self.ended - self.started).total_seconds() if self.started and self.ended else None
 
 
-def read_trials(file: Path) -> list[Trial]:
-    """Return the trials of the first study of a file, by number.
+def read_trials(file: Path, name: str | None = None) -> list[Trial]:
+    """Return the trials of a study of a file, by number.
+
+    Args:
+        name: of the study (default: the first of the file).
 
     Raises:
-        MissingError: if there is no file.
+        MissingError: if there is no file, or no study of this name.
         DamagedError: if it is locked, of a newer schema, or not a study.
     """
     if not file.is_file():
@@ -50,7 +53,7 @@ def read_trials(file: Path) -> list[Trial]:
     try:
         with closing(_connect(file)) as connection:
             _check_schema(connection, file)
-            return _trials(connection)
+            return _trials(connection, _study(connection, file, name))
     except sqlite3.OperationalError as problem:
         why = "is locked by another program; it is read again later" if "locked" in str(problem) else f"({problem})"
         raise DamagedError(f"study {file} cannot be read: {why}") from problem
@@ -71,15 +74,29 @@ def _check_schema(connection: sqlite3.Connection, file: Path) -> None:
         )
 
 
-def _trials(connection: sqlite3.Connection) -> list[Trial]:
+def _study(connection: sqlite3.Connection, file: Path, name: str | None) -> int | None:
+    if name is None:
+        (first,) = connection.execute("SELECT min(study_id) FROM studies").fetchone()
+        return first
+    row = connection.execute("SELECT study_id FROM studies WHERE study_name = ?", (name,)).fetchone()
+    if row is None:
+        raise MissingError(f"there is no study {name!r} in {file}")
+    return int(row[0])
+
+
+def _trials(connection: sqlite3.Connection, study: int | None) -> list[Trial]:
     found = connection.execute(
-        "SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials "
-        "WHERE study_id = (SELECT min(study_id) FROM studies) ORDER BY number"
+        "SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials WHERE study_id = ? "
+        "ORDER BY number",
+        (study,),
     ).fetchall()
     marks = ",".join("?" * len(ATTRIBUTES))
     noted: dict[int, dict[str, str]] = {}
-    query = f"SELECT trial_id, key, value_json FROM trial_user_attributes WHERE key IN ({marks})"
-    for trial, key, value in connection.execute(query, ATTRIBUTES):
+    query = (
+        f"SELECT trial_id, key, value_json FROM trial_user_attributes WHERE key IN ({marks}) "
+        "AND trial_id IN (SELECT trial_id FROM trials WHERE study_id = ?)"
+    )
+    for trial, key, value in connection.execute(query, (*ATTRIBUTES, study)):
         noted.setdefault(trial, {})[key] = str(json.loads(value))
     return [
         Trial(int(number), str(state), _time(started), _time(ended), **noted.get(trial, {}))

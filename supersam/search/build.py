@@ -1,9 +1,10 @@
 """From the question, as it stands in a run's folder, to the search that answers it; every worker builds its own."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
-from supersam.errors import UsageError
+from supersam.errors import DamagedError, UsageError
 from supersam.latency import load_table, read_table
 from supersam.results import Run, load_archive
 from supersam.search.accuracy import AccuracySource, ArchiveAccuracy
@@ -12,7 +13,7 @@ from supersam.search.learning import LearningAccuracy
 from supersam.search.objective import Objective
 from supersam.search.problem import Device, Limits, Problem
 from supersam.search.study import Search
-from supersam.space import SearchSpace, load_space
+from supersam.space import SearchSpace, StagedSpace, ViTSpace, load_space
 
 MASKS_PER_IMAGE = 6
 
@@ -24,9 +25,60 @@ def build_problem(question: dict[str, Any], run: Run, space: SearchSpace | None 
         kept = run.tables_dir / f"{asked['table']}.json"
         table = read_table(kept) if kept.is_file() else load_table(asked["device"])
         devices.append(Device(asked["device"], table, asked["budget_ms"]))
-    return Problem(
-        space or load_space(question["space"]), tuple(devices), question["risk"], Limits(**question["limits"])
-    )
+    return Problem(space or space_of(question), tuple(devices), question["risk"], Limits(**question["limits"]))
+
+
+def space_of(question: dict[str, Any]) -> SearchSpace:
+    """Return the space of a question: the one written into the run, so that its file need not be there any more."""
+    content = question.get("space_content")
+    if not content:
+        return load_space(question["space"])
+    kind = ViTSpace if content.get("encoder") == "sam_vit" else StagedSpace
+    try:
+        return kind.model_validate(content)
+    except ValueError as problem:
+        raise DamagedError(f"the run's space_content is damaged ({str(problem).splitlines()[0]})") from problem
+
+
+def changed_tables(question: dict[str, Any], run: Run) -> list[Path]:
+    """Return the tables kept in a run's folder that are not those the search was begun with."""
+    found = []
+    for asked in question["devices"]:
+        kept = run.tables_dir / f"{asked['table']}.json"
+        if kept.is_file() and asked.get("table_sha256") not in (None, file_digest(kept)):
+            found.append(kept)
+    return found
+
+
+def check_tables(question: dict[str, Any], run: Run) -> None:
+    """Refuse to go on with other latencies than a search was begun with.
+
+    Raises:
+        UsageError: if a table of the run was changed.
+    """
+    changed = changed_tables(question, run)
+    if changed:
+        names = ", ".join(str(path) for path in changed)
+        raise UsageError(
+            f"{names} is not the latency table this search was begun with, its latencies would not be comparable; "
+            "begin a new run (--out), or go on all the same with --accept-changed-tables"
+        )
+
+
+def accept_tables(question: dict[str, Any], run: Run, search: Search) -> None:
+    """Go on with the tables that are in a run's folder now; run and study note that they are the ones."""
+    if not changed_tables(question, run):
+        return
+    for asked in question["devices"]:
+        asked["table_sha256"] = file_digest(run.tables_dir / f"{asked['table']}.json")
+    question["table_sha256"] = question["devices"][0]["table_sha256"]
+    search.accept_tables()
+    run.start(question)
+
+
+def file_digest(path: Path) -> str:
+    """Return the hash of a file, which is ``Device.fingerprint`` of the table it was saved from."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def build(question: dict[str, Any], run: Run, problem: Problem | None = None, storage: str | None = None) -> Search:
@@ -61,7 +113,7 @@ def _measured(question: dict[str, Any], problem: Problem, objective: Objective) 
     from supersam.checkpoints.files import file_sha256
     from supersam.checkpoints.starter import WEIGHTS
     from supersam.checkpoints.supernets import load_supernet
-    from supersam.data.coco import load_packs
+    from supersam.data.sources import open_packs
     from supersam.search.accuracy_cache import AccuracyCache, data_fingerprint
     from supersam.search.measured import CALIBRATION_IMAGES, MeasuredAccuracy
 
@@ -75,7 +127,7 @@ def _measured(question: dict[str, Any], problem: Problem, objective: Objective) 
             "train it (supersam train) and give --weights FILE"
         )
     data, split, prompts = Path(wanted["data"]), wanted["split"], list(wanted["prompts"])
-    packs, calibration = load_packs(data, split), load_packs(data, "train-fit")
+    packs, calibration = open_packs(data, split), open_packs(data, "train-fit")
     protocol = {
         "weights_sha256": file_sha256(path),
         "data": data_fingerprint(data, [split, "train-fit", "train"]),

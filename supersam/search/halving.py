@@ -3,10 +3,11 @@
 For several objectives pruning is ours to do (``Trial.report`` of Optuna is for one). After each rung an architecture
 is compared, on the same images, with those that are at least as fast: how far is it below the best of them? It goes
 on if it is among the better half of all that came this far (asynchronous successive halving,
-https://arxiv.org/abs/1810.05934; for several objectives https://arxiv.org/abs/2106.12639).
+https://arxiv.org/abs/1810.05934; for several objectives https://arxiv.org/abs/2106.12639). What all workers of a study
+saw counts: each notes it with its trial.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from supersam.space import AnyArchitecture
@@ -25,6 +26,14 @@ class Halving:
     def __init__(self, latency_ms: Callable[[AnyArchitecture], float]) -> None:
         self.latency_ms = latency_ms
         self.seen: list[list[tuple[float, float]]] = [[] for _ in RUNGS]  # latency and accuracy at each rung
+        self.reached: list[tuple[float, float]] = []  # the same of the architecture that was evaluated last
+
+    def learn_from(self, reached: Iterable[Sequence[Sequence[float]]]) -> None:
+        """Compare from now on with what the trials of a study reached: latency and accuracy at each rung, in order."""
+        self.seen, self.reached = [[] for _ in RUNGS], []
+        for one in reached:
+            for seen, (ms, accuracy) in zip(self.seen, one, strict=False):
+                seen.append((ms, accuracy))
 
     def check(self, rung: int, architecture: AnyArchitecture, accuracy: float, n_images: int) -> None:
         """Note an accuracy at a rung.
@@ -35,6 +44,7 @@ class Halving:
         seen = self.seen[rung]
         mine = (self.latency_ms(architecture), accuracy)
         seen.append(mine)
+        self.reached = [*self.reached[:rung], mine]
         if len(seen) <= FIRST:
             return
         shortfalls = sorted(_shortfall(one, seen) for one in seen)

@@ -11,6 +11,8 @@ from supersam.search.encoding import Rows, Vector
 from supersam.search.problem import Problem
 
 DIGEST, REASON, WORKER = "digest", "rejected", "worker"  # attributes of a trial
+REACHED = "reached"  # another: latency and accuracy after a part of the images, rung by rung
+BEGAN = "began"  # another, where the storage has no heartbeats: when it began, in seconds since 1970
 
 
 class History:

@@ -1,13 +1,18 @@
 """Accuracy measured for some architectures and predicted for the rest, by a model that learns during the search."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from supersam.results import Accuracy
 from supersam.results.ridge import SPREAD_95
-from supersam.search.accuracy import AccuracySource
+from supersam.search.accuracy import AccuracySource, SharedAccuracy
 from supersam.search.predictor import MOST, Features, Predictor
 from supersam.search.problem import Problem
 from supersam.space import AnyArchitecture
+
+if TYPE_CHECKING:
+    from supersam.search.ledger import Ledger
 
 LEAST = 24  # measured before anything is predicted
 
@@ -15,14 +20,17 @@ LEAST = 24  # measured before anything is predicted
 class LearningAccuracy:
     """Measures while there is a budget of measurements and a prediction would not do, else predicts.
 
-    A prediction does where even its upper 95 % bound is below what is known to be reached at this latency.
+    A prediction does where even its upper 95 % bound is below what is known to be reached at this latency. Workers of
+    one study learn from each other's measurements, and share the budget of them (one that is being spent does not
+    count yet, so that there may be one more for each further worker).
     """
 
     def __init__(self, measure: AccuracySource, problem: Problem, n_measurements: int) -> None:
         self.measure, self.problem, self.n_measurements = measure, problem, n_measurements
         self.measured: dict[AnyArchitecture, Accuracy] = {}
-        self._predictor = Predictor(Features(problem))
-        self._fitted = 0
+        self._features = Features(problem)
+        self._predictor = Predictor(self._features)
+        self._fitted, self._tuned = 0, 0  # to how many measurements
 
     def __call__(self, architecture: AnyArchitecture) -> Accuracy:
         if architecture in self.measured:
@@ -34,6 +42,17 @@ class LearningAccuracy:
             return self.measure_now(architecture)
         return predicted
 
+    def learn_from(self, ledger: "Ledger") -> None:
+        """Take in what all workers have measured, in the order of their trials."""
+        known = ledger.candidates.values()
+        self.measured = {one.architecture: one.accuracy for one in known if one.accuracy.source == "measured"}
+        if isinstance(self.measure, SharedAccuracy):
+            self.measure.learn_from(ledger)
+
+    def notes(self) -> dict[str, Any]:
+        """Return what the other workers should know of the last measurement."""
+        return self.measure.notes() if isinstance(self.measure, SharedAccuracy) else {}
+
     def measure_now(self, architecture: AnyArchitecture) -> Accuracy:
         """Measure an architecture and learn from it."""
         found = self.measure(architecture)
@@ -42,17 +61,36 @@ class LearningAccuracy:
 
     def predict(self, architecture: AnyArchitecture) -> Accuracy:
         """Predict from all measurements so far, with a 95 % interval."""
-        if self._fitted < len(self.measured):
-            known = list(self.measured.items())[-MOST:]
-            rows = self.problem.encoding.rows([one for one, _ in known])
-            values = np.array([accuracy.value for _, accuracy in known])
-            self._predictor.fit(rows, values, tune=len(self.measured) >= 1.2 * self._fitted or self._fitted < LEAST)
-            self._fitted = len(self.measured)
+        if self._fitted != len(self.measured):
+            self._fit()
         mean, spread = self._predictor.predict(self.problem.encoding.rows([architecture]))
         value, reach = float(np.clip(mean[0], 0, 1)), SPREAD_95 * float(spread[0])
         return Accuracy(value, "predicted", (max(0.0, value - reach), min(1.0, value + reach)))
+
+    def _fit(self) -> None:
+        """Fit to all measurements, with the strengths that suited the last round number of them.
+
+        So the model follows from the measurements alone, whoever made them and whenever the search was continued.
+        """
+        n = len(self.measured)
+        rows = self.problem.encoding.rows(list(self.measured))
+        values = np.array([accuracy.value for accuracy in self.measured.values()])
+        tuned = min(n, round_number(n))
+        if tuned != self._tuned:
+            self._predictor = Predictor(self._features).fit(rows[:tuned][-MOST:], values[:tuned][-MOST:])
+            self._tuned = tuned
+        self._predictor.fit(rows[-MOST:], values[-MOST:], tune=False)
+        self._fitted = n
 
     def _reached(self, architecture: AnyArchitecture) -> float:
         ms = self.problem.latencies(architecture)[0].ms
         below = [a.value for one, a in self.measured.items() if self.problem.latencies(one)[0].ms <= ms]
         return max(below, default=0.0)
+
+
+def round_number(n: int) -> int:
+    """Return the largest number up to ``n`` of a ladder whose steps are a fifth."""
+    found = LEAST
+    while found + max(1, found // 5) <= n:
+        found += max(1, found // 5)
+    return found

@@ -6,6 +6,7 @@ Everything is in the study itself, so any number of workers, and a run that is c
 import os
 import socket
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,11 +15,12 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
 from supersam.results import Accuracy, Candidate
-from supersam.search.history import DIGEST, REASON, WORKER
+from supersam.search.history import BEGAN, DIGEST, REACHED, REASON, WORKER
 from supersam.search.problem import Problem
 from supersam.space import AnyArchitecture
 
 ACCURACY = "accuracy"  # attribute of a trial: the fields of ``Accuracy``
+LOST_AFTER_S, LOST_FACTOR = 600.0, 10.0  # at least so long, and so many times the slowest evaluation
 OPEN = (TrialState.RUNNING, TrialState.WAITING)
 
 
@@ -31,6 +33,7 @@ class Ledger:
         self.trial_of: dict[str, FrozenTrial] = {}
         self.rejected: dict[AnyArchitecture, str] = {}
         self.pruned: set[str] = set()
+        self.reached: dict[int, list[list[float]]] = {}  # by trial: latency and accuracy after a part of the images
         self.n_proposals = 0
         self._recorded = recorded or {}  # for runs of versions that kept accuracies in the run's folder only
         self._read: set[int] = set()
@@ -84,6 +87,8 @@ class Ledger:
             return
         architecture = self.problem.space.decode(trial.params)
         digest = architecture.digest
+        if REACHED in trial.user_attrs and trial.state is not TrialState.FAIL:
+            self.reached[trial.number] = trial.user_attrs[REACHED]
         if REASON in trial.user_attrs:
             self.rejected[architecture] = trial.user_attrs[REASON]
         elif trial.state is TrialState.PRUNED:
@@ -122,7 +127,12 @@ def accuracy_from_dict(content: dict[str, Any]) -> Accuracy:
 
 def this_worker() -> str:
     """Return the name of this process among all machines."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    return worker_name(os.getpid())
+
+
+def worker_name(pid: int | None) -> str:
+    """Return the name of a process of this machine among all machines."""
+    return f"{socket.gethostname()}:{pid}"
 
 
 def is_dead(worker: str) -> bool:
@@ -137,6 +147,21 @@ def is_dead(worker: str) -> bool:
     except PermissionError:
         return False
     return False
+
+
+def lost_trials(trials: Sequence[FrozenTrial], now: float) -> list[FrozenTrial]:
+    """Return the open trials that run so much longer than any that ended that their workers must be gone.
+
+    For storages without heartbeats, where nothing else is known of workers on other machines.
+
+    Args:
+        now: seconds since 1970.
+    """
+    done = (trial for trial in trials if trial.state is TrialState.COMPLETE)
+    took = [(t.datetime_complete - t.datetime_start).total_seconds() for t in done]  # type: ignore[operator]
+    patience = max(LOST_AFTER_S, LOST_FACTOR * max(took, default=0.0))
+    running = (trial for trial in trials if trial.state is TrialState.RUNNING)
+    return [trial for trial in running if now - trial.user_attrs.get(BEGAN, now) > patience]
 
 
 def worker_of(trial: FrozenTrial) -> str:

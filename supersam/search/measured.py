@@ -1,13 +1,17 @@
 """Accuracy by true evaluation on images: the subnet as it would be extracted, its statistics recalibrated first."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from supersam.results import Accuracy
 from supersam.search.accuracy_cache import AccuracyCache
 from supersam.search.halving import Halving, split_rungs
+from supersam.search.history import REACHED
 from supersam.search.objective import Objective
 from supersam.space import AnyArchitecture
+
+if TYPE_CHECKING:
+    from supersam.search.ledger import Ledger
 
 CALIBRATION_IMAGES = 48  # for the BatchNorm statistics of a measured subnet
 
@@ -44,6 +48,15 @@ class MeasuredAccuracy:
             found = self._measure(architecture)
             self.cache.put(architecture.digest, found)
         return self.objective.apply(found)
+
+    def learn_from(self, ledger: "Ledger") -> None:
+        """Compare with what all workers' architectures reached after a part of the images."""
+        if self.halving is not None:
+            self.halving.learn_from(ledger.reached.values())
+
+    def notes(self) -> dict[str, Any]:
+        """Return what the last architecture reached after a part of the images."""
+        return {REACHED: self.halving.reached} if self.halving is not None and self.halving.reached else {}
 
     def in_full(self) -> "MeasuredAccuracy":
         """Return the same without giving anything up."""

@@ -1,6 +1,7 @@
 """The problem: which space, which devices with which budgets, and what else an encoder may cost."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supersam.latency import Latency, LatencyTable
-from supersam.search.costs import Measure, cost_terms
 from supersam.search.encoding import Encoding, Rows, Term, Vector, total
 from supersam.search.memory import memory_mb
 from supersam.space import AnyArchitecture, Part, SearchSpace, count
+from supersam.space.terms import PartTerms
 
 REACH = 2.0  # a front is followed up to this many budgets, to show what a larger one would buy
 
@@ -94,23 +95,28 @@ class Problem:
         return Encoding(self.space)
 
     @cached_property
+    def part_terms(self) -> PartTerms:
+        """Which parts each choice brings in."""
+        return PartTerms(self.space)
+
+    @cached_property
     def median_terms(self) -> list[list[Term]]:
         """For each device, the terms of the median latency in milliseconds."""
-        return [cost_terms(self.encoding, _median(device.table)) for device in self.devices]
+        return [self.part_terms.price(_median(device.table)) for device in self.devices]
 
     @cached_property
     def bound_terms(self) -> list[list[Term]]:
         """For each device, the terms of what is compared with the budget."""
         if self.risk == "median":
             return self.median_terms
-        return [cost_terms(self.encoding, _upper(device.table)) for device in self.devices]
+        return [self.part_terms.price(_upper(device.table)) for device in self.devices]
 
     @cached_property
     def size_terms(self) -> dict[str, list[Term]]:
         """The terms of the parameters (in millions) and of the GMACs."""
         return {
-            "params_m": cost_terms(self.encoding, lambda part: part.ops.params / 1e6),
-            "gmacs": cost_terms(self.encoding, lambda part: part.ops.gmacs),
+            "params_m": self.part_terms.price(lambda part: part.ops.params / 1e6),
+            "gmacs": self.part_terms.price(lambda part: part.ops.gmacs),
         }
 
     def reachable(self, rows: Rows) -> NDArray[np.bool_]:
@@ -138,14 +144,14 @@ class Problem:
         return found[:n]
 
 
-def _median(table: LatencyTable) -> Measure:
+def _median(table: LatencyTable) -> Callable[[Part], float]:
     def measure(part: Part) -> float:
         return table.of_part(part).ms
 
     return measure
 
 
-def _upper(table: LatencyTable) -> Measure:
+def _upper(table: LatencyTable) -> Callable[[Part], float]:
     def measure(part: Part) -> float:
         return table.of_part(part).hi
 

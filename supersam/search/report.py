@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from supersam.results import Candidate, Run, best_within, hypervolume, pareto_front
-from supersam.space import Architecture
+from supersam.space import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     from supersam.search.ledger import Ledger
@@ -132,7 +132,7 @@ def report_of(run: Run) -> dict[str, Any]:
         **fronts(candidates, budget_ms, risk),
         "devices": names,
         "hypervolume": {source: hypervolume_over_trials(these) for source, these in apart.items()},
-        "importances": {source: importances(these) for source, these in apart.items()},
+        "importances": {source: importances(these, _space_of(question)) for source, these in apart.items()},
         "block_types": {source: block_types(pareto_front(these)) for source, these in apart.items()},
     }
 
@@ -158,15 +158,18 @@ def hypervolume_over_trials(candidates: Sequence[Candidate]) -> list[dict[str, f
     return found
 
 
-def importances(candidates: Sequence[Candidate]) -> dict[str, float]:
+def importances(candidates: Sequence[Candidate], space: SearchSpace | None = None) -> dict[str, float]:
     """Return how much each choice mattered for accuracy (Optuna's PED-ANOVA, https://arxiv.org/abs/2304.10255).
 
-    Empty where there are too few candidates to say, or they are of no space with stages.
+    Empty where there are too few candidates to say.
+
+    Args:
+        space: what the choices are of; not needed for encoders with stages.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    chosen = [_choices(candidate) for candidate in candidates]
+    chosen = [_choices(candidate, space) for candidate in candidates]
     if len(candidates) < LEAST_FOR_IMPORTANCE or not all(chosen):
         return {}
     values = {name: sorted({one[name] for one in chosen}, key=str) for name in chosen[0]}
@@ -192,14 +195,37 @@ def importances(candidates: Sequence[Candidate]) -> dict[str, float]:
     return {name: round(float(value), 5) for name, value in found.items()}
 
 
-def _choices(candidate: Candidate) -> dict[str, Any]:
+def _space_of(question: dict[str, Any]) -> SearchSpace | None:
+    """Return the space of a run; None if an earlier version did not write it down."""
+    from supersam.search.build import space_of
+
+    return space_of(question) if question.get("space_content") else None
+
+
+def _choices(candidate: Candidate, space: SearchSpace | None) -> dict[str, Any]:
     architecture = candidate.architecture
+    if space is not None and space.contains(architecture):
+        return dict(space.encode(architecture))
     if not isinstance(architecture, Architecture):
         return {}
     found: dict[str, Any] = {"resolution": architecture.resolution}
     for number, stage in enumerate(architecture.stages, start=1):
         found |= {f"stage{number}.{what}": getattr(stage, what) for what in ("block", "depth", "width", "ratio")}
     return found
+
+
+def why_fewer(problem: "Problem", ledger: "Ledger", n_trials: int) -> str:
+    """Return why a search ended before so many architectures were evaluated, or an empty string."""
+    n_evaluated = len(ledger.candidates) + len(ledger.pruned)
+    if n_evaluated >= n_trials:
+        return ""
+    judged = f"{n_evaluated} evaluated, {len(ledger.rejected)} rejected by the tables or limits"
+    if n_evaluated + len(ledger.rejected) >= problem.space.size:
+        return f"All {problem.space.size} architectures of {problem.space.name} are judged: {judged}."
+    return (
+        f"The search ended after {ledger.n_proposals} proposals that led to no more architectures within reach "
+        f"of the budgets and limits: {judged} of {n_trials} asked for."
+    )
 
 
 def block_types(front: Sequence[Candidate]) -> dict[str, dict[str, float]]:

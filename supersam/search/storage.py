@@ -46,21 +46,18 @@ def open_storage(url: str) -> BaseStorage:
     raise UsageError(f"{hide_password(url)!r} is no storage; there are: {KINDS}")
 
 
-def check(url: str) -> None:
-    """Open a storage and close it again, so that nothing is begun that cannot be kept.
-
-    Raises:
-        UsageError, EnvironmentProblem: as ``open_storage`` does.
-    """
-    _close(open_storage(url))
+def has_heartbeat(study: optuna.Study) -> bool:
+    """Return whether the storage itself notices workers that are dead: databases do, journals and the proxy do not."""
+    return isinstance(getattr(study._storage, "_backend", study._storage), RDBStorage)
 
 
 def close(study: optuna.Study) -> None:
     """Close the connections of a study that is no longer used."""
-    _close(study._storage)
+    close_storage(study._storage)
 
 
-def _close(storage: BaseStorage) -> None:
+def close_storage(storage: BaseStorage) -> None:
+    """Close the connections of a storage."""
     storage.remove_session()
     backend = getattr(storage, "_backend", storage)  # Optuna wraps databases in a cache
     if isinstance(backend, RDBStorage):

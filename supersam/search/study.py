@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,22 +21,23 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from supersam.errors import UsageError
 from supersam.results import Run
-from supersam.search.accuracy import AccuracySource
+from supersam.search.accuracy import AccuracySource, SharedAccuracy
 from supersam.search.exact_front import exact_front
 from supersam.search.halving import Pruned
-from supersam.search.history import DIGEST, REASON, WORKER
+from supersam.search.history import BEGAN, DIGEST, REASON, WORKER
 from supersam.search.ledger import (
     ACCURACY,
     Ledger,
     accuracy_from_dict,
     accuracy_to_dict,
     is_dead,
+    lost_trials,
     this_worker,
     worker_of,
 )
 from supersam.search.problem import Problem
 from supersam.search.samplers import STATELESS, make_sampler
-from supersam.search.storage import close, open_storage, retry
+from supersam.search.storage import close, close_storage, has_heartbeat, open_storage, retry
 from supersam.space import AnyArchitecture, SearchSpace
 
 STUDY = "search"
@@ -43,6 +45,7 @@ PATIENCE = 20  # proposals for each trial before a small space counts as exhaust
 STUCK = 10  # proposals in a row that led to nothing, before a random one is queued
 RUNNING = (TrialState.RUNNING,)
 LOOK_EVERY_S = 0.2  # for whether another worker's claim still stands
+LOOK_FOR_LOST_S = 60.0  # for trials whose workers are gone, where the storage has no heartbeats
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -83,6 +86,36 @@ class Search:
         self._check_same(study)
         return study
 
+    def check(self) -> None:
+        """Check that the study can be kept where it shall be, and that nobody asks another question there.
+
+        Nothing is made; call it before a run's folder is begun.
+
+        Raises:
+            UsageError: if the study in the storage is of another question.
+            EnvironmentProblem: if nobody answers there.
+        """
+        if self.storage is None:
+            return
+        storage = open_storage(self.storage)
+        try:
+            if self.study_name in optuna.get_all_study_names(storage):
+                asked_before = optuna.load_study(study_name=self.study_name, storage=storage).user_attrs.get("question")
+                self._refuse_other(asked_before)
+        finally:
+            close_storage(storage)
+
+    def accept_tables(self) -> None:
+        """Note in the study that latencies are those of other tables from now on."""
+        storage = open_storage(self.storage or self._local_storage())
+        try:
+            if self.study_name in optuna.get_all_study_names(storage):
+                study = optuna.load_study(study_name=self.study_name, storage=storage)
+                before = study.user_attrs.get("question", {})
+                study.set_user_attr("question", {**before, "tables": self._asked()["tables"]})
+        finally:
+            close_storage(storage)
+
     def make_sampler(self, n_known: int) -> BaseSampler:
         """Return the sampler of a worker that joins when ``n_known`` trials are there."""
         if self.sampler in STATELESS:
@@ -96,16 +129,22 @@ class Search:
         return f"sqlite:///{self.run.study_file}"
 
     def _check_same(self, study: optuna.Study) -> None:
-        asked = {
+        before = study.user_attrs.get("question")
+        if before is None:
+            study.set_user_attr("question", self._asked())
+        self._refuse_other(before)
+
+    def _asked(self) -> dict[str, Any]:
+        return {
             "space_fingerprint": self.problem.space.fingerprint,
             "tables": [device.fingerprint for device in self.problem.devices],
             "budgets_ms": [device.budget_ms for device in self.problem.devices],
             "risk": self.problem.risk,
         }
-        before = study.user_attrs.get("question")
-        if before is None:
-            study.set_user_attr("question", asked)
-        elif before != asked:
+
+    def _refuse_other(self, before: dict[str, Any] | None) -> None:
+        asked = self._asked()
+        if before is not None and before != asked:
             wrong = next(key for key in asked if before.get(key) != asked[key])
             raise UsageError(
                 f"the study {self.study_name!r} in this storage was made with other {wrong} "
@@ -121,6 +160,7 @@ class Search:
         for trial in trials:
             if trial.state in RUNNING and is_dead(worker_of(trial)):
                 give_back(study, trial)
+        give_back_lost(study)
         close(study)
 
     def optimize(self, n_trials: int, first: Iterable[AnyArchitecture], on_trial: Callable[[Ledger], None]) -> Ledger:
@@ -155,6 +195,7 @@ class Recorder:
         self.study = worker.study if worker else search.open_study()
         recorded = {candidate.digest: candidate for candidate in search.run.candidates()}
         self.written = set(recorded)
+        self._looked_at = 0  # candidates of the ledger, in its order
         self.ledger = worker.ledger if worker else Ledger(search.problem, recorded)
 
     def record(self) -> None:
@@ -164,9 +205,11 @@ class Recorder:
 
     def write(self) -> None:
         """Append the candidates that are not in the folder yet."""
-        if len(self.ledger.candidates) == len(self.written):
-            return
-        for digest in [digest for digest in self.ledger.candidates if digest not in self.written]:
+        fresh = list(islice(self.ledger.candidates, self._looked_at, None))
+        self._looked_at += len(fresh)
+        for digest in fresh:
+            if digest in self.written:
+                continue
             trial = self.ledger.trial_of[digest]
             began, ended = trial.datetime_start, trial.datetime_complete
             self.run.append(
@@ -187,6 +230,9 @@ class Worker:
         self.study.sampler = search.make_sampler(len(self.study.get_trials(deepcopy=False)))
         self.ledger = Ledger(search.problem, {one.digest: one for one in search.run.candidates()})
         self.stuck = 0
+        self._beats = has_heartbeat(self.study)
+        self._looked = time.monotonic()
+        self._taken = False  # whether the present trial was given to another worker meanwhile
 
     def work(self, n_trials: int, on_trial: Callable[[Ledger], None]) -> None:
         """Work until ``n_trials`` are evaluated by all workers together, or nothing new is found."""
@@ -194,6 +240,7 @@ class Worker:
         def after(study: optuna.Study, trial: FrozenTrial) -> None:
             self.ledger.update(study)
             on_trial(self.ledger)
+            self._look_for_lost()
             if self._is_done(n_trials):
                 study.stop()
             self.stuck = 0 if trial.state is not TrialState.FAIL else self.stuck + 1
@@ -201,24 +248,38 @@ class Worker:
                 self._queue_another(trial.number)
 
         self.ledger.update(self.study)
-        if not self._is_done(n_trials):
-            self.study.optimize(self._objective, catch=(NotEvaluated,), callbacks=[after])
+        while not self._is_done(n_trials):
+            try:
+                self.study.optimize(self._objective, catch=(NotEvaluated,), callbacks=[after])
+                return
+            except ValueError:  # Optuna's, for a trial that has been told already
+                if not self._taken:
+                    raise
+                self._taken = False
+                self.ledger.update(self.study)
 
     def _is_done(self, n_trials: int) -> bool:
         judged = len(self.ledger.candidates) + len(self.ledger.rejected) + len(self.ledger.pruned)
         enough = len(self.ledger.candidates) + len(self.ledger.pruned) >= n_trials
         return enough or judged >= self.problem.space.size or self.ledger.n_proposals >= PATIENCE * n_trials
 
+    def _look_for_lost(self) -> None:
+        if not self._beats and time.monotonic() - self._looked > LOOK_FOR_LOST_S:
+            self._looked = time.monotonic()
+            give_back_lost(self.study)
+
     def _queue_another(self, number: int) -> None:
         """Queue a random architecture nobody has judged, so that a sampler that repeats itself gets on."""
         rows = self.problem.random(np.random.default_rng([self.search.seed, number]), 16)
         for architecture in map(self.problem.encoding.architecture, rows):
-            if architecture.digest not in self.ledger.candidates and architecture not in self.ledger.rejected:
+            if not self.ledger.is_judged(architecture.digest) and architecture not in self.ledger.rejected:
                 self.study.enqueue_trial(self.problem.space.encode(architecture))
                 return
 
     def _objective(self, trial: Trial) -> Sequence[float]:
         trial.set_user_attr(WORKER, this_worker())
+        if not self._beats:
+            trial.set_user_attr(BEGAN, time.time())
         variables = self.problem.space.variables()
         choices = {name: trial.suggest_categorical(name, allowed) for name, allowed in variables.items()}
         architecture = self.problem.space.decode(choices)
@@ -259,9 +320,21 @@ class Worker:
     def _accuracy(self, trial: Trial, architecture: AnyArchitecture) -> float:
         """Return the accuracy, which a worker that died may have left behind."""
         left = trial.user_attrs.get(ACCURACY)
-        accuracy = accuracy_from_dict(left) if left else self.search.accuracy(architecture)
-        if not left:
-            trial.set_user_attr(ACCURACY, accuracy_to_dict(accuracy))
+        if left:
+            return accuracy_from_dict(left).value
+        source = self.search.accuracy
+        if isinstance(source, SharedAccuracy):
+            source.learn_from(self.ledger)
+        try:
+            accuracy = source(architecture)
+        finally:
+            self._taken = self.study.get_trials(deepcopy=False)[trial.number].state is not TrialState.RUNNING
+            if isinstance(source, SharedAccuracy) and not self._taken:
+                for name, value in source.notes().items():
+                    trial.set_user_attr(name, value)
+        if self._taken:
+            raise NotEvaluated
+        trial.set_user_attr(ACCURACY, accuracy_to_dict(accuracy))
         return accuracy.value
 
 
@@ -273,6 +346,13 @@ def give_back(study: optuna.Study, trial: FrozenTrial) -> None:
         return  # another was faster
     if trial.params:  # else it had not been proposed yet
         retry(study, trial)
+
+
+def give_back_lost(study: optuna.Study) -> None:
+    """Where the storage has no heartbeats, queue the trials once more that run hopelessly long."""
+    if not has_heartbeat(study):
+        for trial in lost_trials(study.get_trials(deepcopy=False), time.time()):
+            give_back(study, trial)
 
 
 def fastest(problem: Problem, device: int = 0) -> AnyArchitecture:

@@ -14,7 +14,7 @@ from typing import Any
 
 from supersam.errors import SuperSAMError
 from supersam.results import Run
-from supersam.search.ledger import Ledger, worker_of
+from supersam.search.ledger import Ledger, worker_name, worker_of
 from supersam.search.storage import close
 from supersam.search.study import RUNNING, Recorder, Search, Worker, give_back
 
@@ -100,7 +100,7 @@ def _work(folder: str, question: dict[str, Any], storage: str | None, n_trials: 
 def _bury(recorder: Recorder, process: BaseProcess) -> None:
     """Queue the trial of a dead process once more."""
     for trial in recorder.study.get_trials(deepcopy=False, states=RUNNING):
-        if worker_of(trial).endswith(f":{process.pid}"):
+        if worker_of(trial) == worker_name(process.pid):
             give_back(recorder.study, trial)
 
 

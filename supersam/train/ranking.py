@@ -3,11 +3,14 @@
 Some subnets are evaluated with the supernet's weights, then trained alone from there, all for the same short
 schedule, and evaluated again. Kendall's tau between the two orders is what a search can rely on. A part of them is
 trained a second time from another seed: the tau between two such runs is the most one could hope for.
+
+Every training and every evaluation is a unit that is kept when it is finished, and units may run side by side.
 """
 
+import json
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
+from supersam._paths import write_atomically
+from supersam.checkpoints.files import file_sha256, load_checkpoint
 from supersam.checkpoints.subnets import extract_subnet
 from supersam.checkpoints.supernets import load_supernet
 from supersam.data.records import Pack
+from supersam.errors import ConfigError
 from supersam.evaluate.evaluator import calibration_batches, evaluate
 from supersam.evaluate.recalibrate import recalibrate
 from supersam.sam.model import Sam
@@ -27,15 +33,21 @@ from supersam.space.parts import count
 from supersam.train.config import Phase, TrainConfig
 from supersam.train.initial_config import Initial
 from supersam.train.loop import train
+from supersam.train.side_by_side import side_by_side
 from supersam.train.state import STATE_FILE, WEIGHTS_FILE
 
 DRAWN = 2000
 RESAMPLES = 2000
 CALIBRATION_IMAGES = 64
 PROMPTS = ["point1", "box"]
+BETTER_SHARE = 0.25  # of a bin of one cost that counts as near the front
+GOAL, GOAL_OF_CEILING = 0.7, 0.9  # Kendall's tau, and its share of the ceiling: one of the two is wanted
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Sequence[float], Sequence[float]], float]
+
+
+Unit = tuple[AnyArchitecture, int | None]  # with the seed of its training; None: the supernet's weights
 
 
 @dataclass(frozen=True)
@@ -67,11 +79,26 @@ class Ranking:
 
     subnets: list[Judged]
     inherited: Agreement  # supernet against training alone
+    inherited_of_repeated: Agreement | None  # the same on the subnets that were trained twice, beside the ceiling
     ceiling: Agreement | None  # training alone against training alone
+
+    @property
+    def share_of_ceiling(self) -> float | None:
+        """Kendall's tau of the supernet by that of the ceiling, both on the subnets that were trained twice."""
+        if self.ceiling is None or self.inherited_of_repeated is None or self.ceiling.kendall <= 0:
+            return None
+        return self.inherited_of_repeated.kendall / self.ceiling.kendall
+
+    @property
+    def goal_met(self) -> bool:
+        """Whether tau is at least ``GOAL`` or ``GOAL_OF_CEILING`` of the ceiling."""
+        share = self.share_of_ceiling
+        return self.inherited.kendall >= GOAL or (share is not None and share >= GOAL_OF_CEILING)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
-        return asdict(self)
+        goal = {"kendall": GOAL, "share_of_ceiling": GOAL_OF_CEILING, "met": self.goal_met}
+        return {**asdict(self), "share_of_ceiling": self.share_of_ceiling, "goal": goal}
 
 
 @dataclass(frozen=True)
@@ -84,8 +111,23 @@ class Test:
     masks_per_image: int
 
 
-def spread_subnets(space: SearchSpace, resolution: int, n: int, seed: int = 0) -> list[AnyArchitecture]:
-    """Return ``n`` subnets of one resolution, evenly spread over the costs and, as far as that goes, over the types."""
+Context = tuple[TrainConfig, Path, Test]
+
+
+def spread_subnets(
+    space: SearchSpace,
+    resolution: int,
+    n: int,
+    seed: int = 0,
+    expected: Callable[[AnyArchitecture], float] | None = None,
+) -> list[AnyArchitecture]:
+    """Return ``n`` subnets of one resolution, evenly spread over the costs and, as far as that goes, over the types.
+
+    One resolution, because to tell resolutions apart is easy and would flatter the supernet.
+
+    Args:
+        expected: accuracy; with it only the better quarter of each cost is chosen from, which is near the front.
+    """
     rng = random.Random(seed)
     variables = {**space.variables(), "resolution": (resolution,)}
     drawn = [space.decode({name: rng.choice(choices) for name, choices in variables.items()}) for _ in range(DRAWN)]
@@ -98,7 +140,11 @@ def spread_subnets(space: SearchSpace, resolution: int, n: int, seed: int = 0) -
         def crowded(index: int) -> int:
             return sum(used[choice] for choice in _types(space, drawn[index]))
 
-        best = drawn[min(members.tolist(), key=crowded)]
+        allowed = members.tolist()
+        if expected is not None:
+            allowed.sort(key=lambda index: -expected(drawn[index]))
+            allowed = allowed[: max(1, round(BETTER_SHARE * len(allowed)))]
+        best = drawn[min(allowed, key=crowded)]
         used.update(_types(space, best))
         chosen.append(best)
     return chosen
@@ -115,6 +161,7 @@ def judge(
     test: Test,
     repeated: int,
     on_run: Callable[[], object] = lambda: None,
+    workers: int = 1,
 ) -> Ranking:
     """Train subnets alone and compare.
 
@@ -125,31 +172,73 @@ def judge(
         weights: of the supernet.
         repeated: how many of them, evenly spread, are trained from a second seed as well.
         on_run: called after every training.
+        workers: how many processes of one thread work side by side.
     """
     twice = set(np.linspace(0, len(architectures) - 1, repeated, dtype=int).tolist()) if repeated else set()
-    judged = []
-    supernet, _ = load_supernet(weights)
-    for index, architecture in enumerate(architectures):
-        inherited = _accuracy(supernet, architecture, test)
-        results = []
-        for seed in (config.seed, config.seed + 1)[: 2 if index in twice else 1]:
-            alone, _ = load_supernet(_train_alone(architecture, config, weights, seed))
-            results.append(_accuracy(alone, architecture, test))
+    first, second = config.seed, config.seed + 1
+    units: list[Unit] = [(one, None) for one in architectures]
+    units += [(one, first) for one in architectures] + [(architectures[index], second) for index in sorted(twice)]
+    found: dict[tuple[str, int | None], float] = {}
+    for (architecture, seed), value in _work(units, (config, weights, test), workers):
+        found[architecture.digest, seed] = value
+        if seed is not None:
             on_run()
-        again = results[1] if len(results) > 1 else None
-        judged.append(
-            Judged(
-                architecture.digest,
-                architecture.describe(),
-                round(count(architecture).gmacs, 4),
-                inherited,
-                results[0],
-                again,
-            )
+    judged = [
+        Judged(
+            one.digest,
+            one.describe(),
+            round(count(one).gmacs, 4),
+            found[one.digest, None],
+            found[one.digest, first],
+            found.get((one.digest, second)),
         )
-    pairs = [(subnet.alone, subnet.again) for subnet in judged if subnet.again is not None]
-    ceiling = agreement(*zip(*pairs, strict=True)) if len(pairs) > 2 else None
-    return Ranking(judged, agreement([s.inherited for s in judged], [s.alone for s in judged]), ceiling)
+        for one in architectures
+    ]
+    return compare(judged)
+
+
+def compare(judged: list[Judged]) -> Ranking:
+    """Return how the orders agree."""
+    inherited = agreement([one.inherited for one in judged], [one.alone for one in judged])
+    pairs = [(one.inherited, one.alone, one.again) for one in judged if one.again is not None]
+    if len(pairs) < 3:
+        return Ranking(judged, inherited, None, None)
+    estimate, alone, again = zip(*pairs, strict=True)
+    return Ranking(judged, inherited, agreement(estimate, alone), agreement(alone, again))
+
+
+def _work(units: list[Unit], context: Context, workers: int) -> Iterator[tuple[Unit, float]]:
+    """Yield every unit with its accuracy as it is finished."""
+    if workers == 1:
+        yield from ((unit, _unit(unit, *context)) for unit in units)
+        return
+    for number, accuracy in side_by_side(_unit_of, [(unit,) for unit in units], workers, context):
+        yield units[number], accuracy
+
+
+def _unit_of(unit: Unit, context: Context) -> float:
+    return _unit(unit, *context)
+
+
+def _unit(unit: Unit, config: TrainConfig, weights: Path, test: Test) -> float:
+    """Return the accuracy of a subnet, with the supernet's weights or trained alone; kept for the next time."""
+    architecture, seed = unit
+    source = weights if seed is None else _train_alone(architecture, config, weights, seed)
+    kept = config.out / f"{architecture.digest}-{'inherited' if seed is None else seed}.json"
+    asked = {
+        "weights": file_sha256(source),
+        "packs": [pack.name for pack in test.packs],
+        "images": [len(pack.records) for pack in test.packs],
+        "limits": [test.images, test.masks_per_image],
+    }
+    if kept.is_file():
+        content = json.loads(kept.read_text())
+        if content["asked"] == asked:
+            return float(content["accuracy"])
+    supernet, _ = load_supernet(source)
+    accuracy = _accuracy(supernet, architecture, test)
+    write_atomically(kept, json.dumps({"asked": asked, "accuracy": accuracy}))
+    return accuracy
 
 
 def agreement(first: Sequence[float], second: Sequence[float]) -> Agreement:
@@ -186,6 +275,7 @@ def _train_alone(architecture: AnyArchitecture, config: TrainConfig, weights: Pa
     out = config.out / f"{architecture.digest}-{seed}"
     finished = out / WEIGHTS_FILE
     if finished.exists():
+        _check_same(finished, config, weights)
         return finished
     alone = config.model_copy(
         update={
@@ -196,7 +286,18 @@ def _train_alone(architecture: AnyArchitecture, config: TrainConfig, weights: Pa
             "phases": tuple(replace_rule(phase) for phase in config.phases),
         }
     )
-    return train(alone, resume=(out / STATE_FILE).exists())
+    train(alone, resume=(out / STATE_FILE).exists())
+    (out / STATE_FILE).unlink()  # as large as the supernet four times
+    return finished
+
+
+def _check_same(finished: Path, config: TrainConfig, weights: Path) -> None:
+    record = load_checkpoint(finished).record
+    if record["origin"]["sha256"] != file_sha256(weights) or record["config"]["steps"] != config.steps:
+        raise ConfigError(
+            f"{finished} was trained from other weights or for other steps ({record['config']['steps']}); choose "
+            "another `out`, or delete it"
+        )
 
 
 def replace_rule(phase: Phase) -> Phase:

@@ -33,6 +33,19 @@ def test_the_first_screen_answers_the_question(visit: Any, view: View):
     assert not any("share" in (title or "").lower() for title in _modebar(page))
 
 
+def test_plotly_is_asked_for_before_the_servers_first_answer_and_once(visit: Any):
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.url))
+    page = visit.open()
+
+    places = [place for place, url in enumerate(asked) if "plotly" in url and url.endswith(".js")]
+    assert len(places) == 1
+    assert places[0] < next(place for place, url in enumerate(asked) if "_dash-layout" in url)
+    page.goto(visit.address + "zoo")
+    page.wait_for_selector(".area-table table")
+    assert sum("plotly" in url and url.endswith(".js") for url in asked) == 1, "a page without a figure needs none"
+
+
 def test_a_click_on_a_point_selects_it(visit: Any, view: View):
     page = visit.open("?budget=none")
     slowest = view.front[-1]

@@ -243,3 +243,14 @@ def _tick(client: FlaskClient, known: str) -> str | None:
     answer = response.get_json() if response.status_code == 200 else {}
     revision: str | None = answer.get("response", {}).get("explore-revision", {}).get("data")
     return revision
+
+
+def test_plotly_is_named_in_the_head_where_it_is_served(client: FlaskClient):
+    head = client.get("/").text.partition("</head>")[0]
+    address = re.search(r'data-plotly="([^"]+)"', head)
+
+    assert address is not None
+    answer = client.get(address[1])
+    assert answer.status_code == 200
+    assert b"plotly.js v" in answer.data[:200]
+    assert 'data-figures="/ /run"' in head

@@ -42,20 +42,39 @@ def named(figure: go.Figure, start: str) -> list[go.Scatter]:
     return [trace for trace in figure.data if (trace.name or "").startswith(start)]
 
 
-def test_the_drawn_front_is_the_pareto_front(view: View, figure: go.Figure):
-    expected = pareto_front(view.candidates)
-    (line,) = named(figure, "Pareto front")
-    points = {(x, y) for group in named(figure, "front:") for x, y in zip(group.x, group.y, strict=True)}
+@pytest.mark.parametrize(("source", "name"), [("measured", "Pareto front"), ("predicted", "predicted front")])
+def test_the_drawn_fronts_are_the_pareto_fronts_of_each_kind(view: View, figure: go.Figure, source: str, name: str):
+    expected = pareto_front(one for one in view.candidates if one.accuracy.source == source)
+    (line,) = named(figure, name)
+    points = {
+        (x, y) for group in named(figure, f"front: accuracy {source}") for x, y in zip(group.x, group.y, strict=True)
+    }
 
     assert list(zip(line.x, line.y, strict=True)) == [(one.latency.ms, one.accuracy.value) for one in expected]
     assert points == set(zip(line.x, line.y, strict=True))
     assert line.line.shape == "hv"  # a staircase: nothing is known between two subnets
+    assert (line.line.dash == "dash") is (source == "predicted")
+
+
+def test_where_nothing_is_measured_the_predicted_front_is_the_front(
+    make: Any, tmp_path: Path, tables: Path, no_archive: Path, table: LatencyTable
+):
+    predicted = [one for one in make.candidates(60, table) if one.accuracy.source == "predicted"]
+    make.run(tmp_path / "runs" / "one", predicted)
+    found = look(Data(tmp_path / "runs", tables, no_archive), {})
+    assert isinstance(found, View)
+
+    figure = draw_front(describe_front(found), LIGHT)
+
+    assert [one.digest for one in found.front] == [one.digest for one in pareto_front(predicted)]
+    assert not named(figure, "predicted front")
+    assert list(named(figure, "Pareto front")[0].x) == [one.latency.ms for one in found.front]
 
 
 def test_dominated_points_are_drawn_and_counted(view: View, figure: go.Figure):
     (dominated,) = named(figure, "dominated")
 
-    assert len(dominated.x) == len(view.candidates) - len(view.front)
+    assert len(dominated.x) == len(view.candidates) - len(view.front) - len(view.fronts.predicted)
     assert dominated.name == f"dominated ({len(dominated.x)})"
     assert dominated.marker.size < named(figure, "front:")[0].marker.size
 
@@ -87,14 +106,14 @@ def test_each_way_of_knowing_is_in_the_legend_once(figure: go.Figure):
 
 
 def test_bars_are_the_interval_of_the_latency(view: View, figure: go.Figure):
-    intervals = {one.latency.ms: one.latency for one in view.front}
+    intervals = {one.latency.ms: one.latency for one in view.candidates}
     for group in named(figure, "front:"):
         for x, up, down in zip(group.x, group.error_x.array, group.error_x.arrayminus, strict=True):
             assert (x + up, x - down) == pytest.approx((intervals[x].hi, intervals[x].lo))
 
 
 def test_what_is_over_the_budget_is_faded(view: View, figure: go.Figure):
-    by_ms = {one.latency.ms: one for one in view.front}
+    by_ms = {one.latency.ms: one for one in view.candidates}
     for group in named(figure, "front:"):
         fits = {view.fits(by_ms[x]) for x in group.x}
         assert fits == {group.opacity == 1}
@@ -171,7 +190,7 @@ def test_a_large_cloud_is_thinned_and_keeps_its_outline(view: View, monkeypatch:
 
     assert len(few) <= 15
     assert {one.digest for one in few} <= {one.digest for one in view.candidates}
-    assert describe_front(view).n_dominated == len(view.candidates) - len(view.front)
+    assert describe_front(view).n_dominated == len(view.candidates) - len(view.front_digests)
 
 
 def test_one_candidate_makes_a_figure(make: Any, tmp_path: Path, tables: Path, no_archive: Path, table: LatencyTable):

@@ -14,7 +14,7 @@ from dashboard.query import clean, read_budget, search
 from dashboard.view import Nothing, View
 from supersam.errors import UsageError
 from supersam.latency import LatencyTable
-from supersam.results import Run, best_within, pareto_front
+from supersam.results import Candidate, Run, best_within, pareto_front
 from supersam.units import parse_latency_ms
 
 
@@ -29,14 +29,18 @@ def view(data: Data, **chosen: str) -> View:
     return found
 
 
+def measured(found: View) -> list[Candidate]:
+    return [one for one in found.candidates if one.accuracy.source == "measured"]
+
+
 def test_without_choices_the_run_is_shown_as_it_was_asked_for(data: Data):
     found = view(data)
 
     assert (found.source.key, found.device.key, found.budget_ms, found.risk) == ("first", "jetson-test", 6.0, "upper")
     assert found.query == ""
     assert found.notices == []
-    assert found.front == pareto_front(found.candidates)
-    assert found.best == best_within(found.candidates, 6.0)
+    assert found.front == pareto_front(measured(found))
+    assert found.best == best_within(measured(found), 6.0)
 
 
 def test_choices_come_back_in_the_url_and_defaults_do_not(data: Data):
@@ -55,7 +59,7 @@ def test_no_budget_can_be_chosen_where_the_run_has_one(data: Data):
 
     assert found.budget_ms is None
     assert found.query == "budget=none"
-    assert found.best == max(found.candidates, key=lambda one: one.accuracy.value)
+    assert found.best == max(measured(found), key=lambda one: one.accuracy.value)
     assert wording.summary(found).startswith("most accurate on jetson-test, no budget set: ")
 
 
@@ -147,16 +151,45 @@ def test_the_summary_and_the_caption_hold_the_numbers(data: Data):
     assert f"latency {wording.ms(best.latency.ms)} [" in text
     assert text.endswith("estimated")
     assert f"60 candidates, {len(found.front)} on the front" in caption
-    assert "estimated, grade D, 2026-11-22. Invented for the tests." in caption
+    assert "estimated, grade E, 2026-11-22. Invented for the tests." in caption
 
 
 def test_a_best_that_is_off_the_front_of_medians_is_listed_beside_it(data: Data):
     found = view(data)
-    dominated = next(one for one in found.candidates if one.digest not in found.front_digests)
+    dominated = next(one for one in measured(found) if one.digest not in found.front_digests)
     found.__dict__["best"] = dominated  # as if only its narrow interval fitted
 
     assert dominated in found.listed
     assert len(found.listed) == len(found.front) + 1
+    assert dominated not in found.listed_apart
+
+
+def test_measured_and_predicted_accuracies_never_share_a_front(data: Data):
+    fastest = min(one.latency.ms for one in measured(view(data)))
+    mixed = pareto_front(one for one in view(data).candidates if one.latency.ms >= fastest)
+    lucky = next(one for one in mixed if one.accuracy.source == "predicted")
+
+    found = view(data, budget=f"{lucky.latency.ms * 1.0001}ms", risk="median")
+
+    assert {one.accuracy.source for one in found.front} == {"measured"}
+    assert {one.accuracy.source for one in found.fronts.predicted} == {"predicted"}
+    assert found.best is not None
+    assert found.best.accuracy.value < lucky.accuracy.value
+    assert found.best.accuracy.source == "measured"
+    assert "predicted accuracies have a front of their own" in " ".join(wording.caption(found, 0))
+    assert found.place(found.fronts.predicted[0]) == "on the predicted front"
+    assert found.place(found.front[0]) == "on the front"
+
+
+def test_a_predicted_subnet_is_best_only_where_no_measured_one_is_within_the_budget(data: Data):
+    fastest = min(view(data).candidates, key=lambda one: one.latency.hi)
+    assert fastest.accuracy.source == "predicted", "the case this is about"
+
+    found = view(data, budget=f"{fastest.latency.hi * 1.0001}ms")
+
+    assert found.best == fastest
+    assert fastest in found.listed_apart
+    assert "predicted" in wording.summary(found)
 
 
 def test_a_damaged_newest_run_is_said_and_the_next_is_shown(make: Any, data: Data, runs: Path, table: LatencyTable):

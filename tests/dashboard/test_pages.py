@@ -5,11 +5,13 @@ import csv
 import io
 import json
 import random
+import re
 import string
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
@@ -17,6 +19,7 @@ from PIL import Image
 from dashboard import create_app, masks
 from dashboard.masks import read_upload
 from supersam._paths import starter_dir
+from supersam.data.synthetic import draw
 from supersam.errors import DataError, EnvironmentProblem
 from supersam.space import load_space
 
@@ -161,8 +164,10 @@ def test_rows_are_exported_unrounded_in_the_order_of_the_table(client: FlaskClie
     found = answer.get_json()
 
     assert [row["digest"] for row in rows] == [one["digest"] for one in found["subnets"]]
-    latencies = [float(row["latency_ms"]) for row in rows]
-    assert latencies == sorted(latencies)
+    assert [row["accuracy_source"] for row in rows] == sorted(row["accuracy_source"] for row in rows), "as the tables"
+    for source in ("measured", "predicted"):
+        latencies = [float(row["latency_ms"]) for row in rows if row["accuracy_source"] == source]
+        assert latencies == sorted(latencies)
     assert float(rows[0]["accuracy_miou"]) == found["subnets"][0]["accuracy_miou"]
     assert rows[0]["device"] == found["device"] == "jetson-test"
     assert found["subnets"][0]["architecture"]["encoder"] == "staged"
@@ -265,6 +270,32 @@ def test_masks_are_laid_over_and_nothing_stays(full: FlaskClient, monkeypatch: p
     assert text.count("data:image/jpeg") == 2
     assert "nearest evaluated" in text
     assert not folders[0].exists()
+
+
+def test_a_click_becomes_masks_in_a_process_of_its_own(full: FlaskClient):
+    """The real process with the starter weights: two subnets, one generated image, one click."""
+    drawn, _ = draw(np.random.default_rng(3), 96)
+    buffer = io.BytesIO()
+    Image.fromarray(drawn).save(buffer, "PNG")
+    choices = load_space("starter").variables()
+    first = load_space("starter").decode({name: allowed[0] for name, allowed in choices.items()})
+    sent = {"play-segment": 1, "play-image": upload(buffer.getvalue()), "play-x": 25, "play-y": 75}
+
+    answer = call(full, "play-masks", **sent, **{"play-state": dict.fromkeys(choices, 0)})
+
+    figures = answer["play-masks"]["children"]["props"]["children"]
+    assert len(figures) == 2
+    assert first.digest in json.dumps(figures[0])
+    for figure in figures:
+        image, caption = figure["props"]["children"]
+        content = base64.b64decode(image["props"]["src"].split(",")[1])
+        shown = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+        assert shown.shape == drawn.shape
+        assert shown[round(0.75 * 95), round(0.25 * 95)].min() > 200, "the click is marked"
+        share = int(re.search(r"covers (\d+)%", image["props"]["alt"])[1]) / 100  # type: ignore[index]
+        changed = (np.abs(shown - drawn).sum(axis=2) > 60).mean()
+        assert changed == pytest.approx(share, abs=0.25), "what is coloured is the mask"
+        assert "predicted IoU" in json.dumps(caption)
 
 
 def test_a_process_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -15,8 +15,9 @@ from dashboard.look import look
 from dashboard.part_sums import PartSums
 from dashboard.play import decode, nearest, read_places, write_places
 from dashboard.published import misfit, published_on, same_device
+from dashboard.ranks import kendall, spearman
 from dashboard.sources import Found
-from dashboard.switch import rank_correlation, switch
+from dashboard.switch import switch
 from dashboard.to_html import render
 from dashboard.view import Nothing, View
 from dashboard.zoo_view import encoder_params, look_at_zoo
@@ -153,7 +154,8 @@ def test_the_front_is_that_of_what_passes(runs: Path, tables: Path, no_archive: 
     assert isinstance(view, View)
 
     assert {one.architecture.resolution for one in view.candidates} == {256}
-    assert view.front == pareto_front(view.candidates)
+    assert view.front == pareto_front(one for one in view.candidates if one.accuracy.source == "measured")
+    assert view.fronts.predicted == pareto_front(one for one in view.candidates if one.accuracy.source == "predicted")
     assert view.query == "budget=none&resolution=256"
     nothing = look(data, {"params": "0.000001"})
     assert isinstance(nothing, Nothing)
@@ -173,13 +175,26 @@ def test_a_switch_names_who_enters_and_leaves(candidates: list[Candidate]):
     assert {one.digest for one in found.leaving} == digests[0] - digests[1]
     assert found.staying == len(digests[0] & digests[1])
     assert found.rho == pytest.approx(-1)
+    assert found.tau == pytest.approx(-1)
+    assert found.says.endswith("rank correlation of all latencies -1.00 (Spearman), -1.00 (Kendall).")
     assert found.says.startswith("Against a: ")
 
 
 def test_ranks_are_correlated_with_ties_shared():
-    assert rank_correlation([1, 2, 3], [10, 20, 30]) == pytest.approx(1)
-    assert rank_correlation([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(0.9486833)
-    assert rank_correlation([1, 1], [1, 2]) is None
+    assert spearman([1, 2, 3], [10, 20, 30]) == pytest.approx(1)
+    assert spearman([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(0.9486833)
+    assert spearman([1, 1], [1, 2]) is None
+    assert kendall([1, 1], [1, 2]) is None
+
+
+@pytest.mark.parametrize(("n", "different"), [(2, 9), (7, 3), (33, 12), (200, 10_000)])
+def test_rank_correlations_are_those_of_scipy(n: int, different: int):
+    stats = pytest.importorskip("scipy.stats")
+    rng = random.Random(n)
+    one, other = ([rng.randrange(different) / 7 for _ in range(n)] for _ in range(2))
+
+    assert kendall(one, other) == pytest.approx(stats.kendalltau(one, other).statistic)
+    assert spearman(one, other) == pytest.approx(stats.spearmanr(one, other).statistic)
 
 
 def test_the_best_of_a_row_is_known_with_gaps():

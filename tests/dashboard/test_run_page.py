@@ -48,6 +48,27 @@ def test_a_run_is_running_then_stalled_then_finished(run: Run):
     assert stand(run, NOW_AND_LATER[1]).state == "finished"
 
 
+def test_trials_are_read_from_the_sqlite_file_a_run_names(run: Run, tmp_path: Path):
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    for name, n in (("another", 1), ("mine", 3)):
+        study = optuna.create_study(storage=storage, study_name=name)
+        for _ in range(n):
+            study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
+    question = run.question() | {"storage": storage, "study": "mine"}
+
+    assert progress(run, [], question).counts == {"failed": 3}
+    missing = progress(run, [], question | {"study": "gone"})
+    assert (missing.trials, "no study 'gone'" in missing.problem) == ([], True)
+
+
+@pytest.mark.parametrize("storage", ["postgresql://me:***@db/nas", "grpc://head:13000", "journal:///log"])
+def test_a_study_only_optuna_can_read_is_said_with_where_it_is(run: Run, storage: str):
+    found = progress(run, run.candidates(), run.question() | {"storage": storage, "study": "search"})
+
+    assert found.trials == []
+    assert f"the study is kept in {storage}, which only Optuna can read" in found.problem
+
+
 def test_a_run_whose_trials_all_failed_has_failed(tmp_path: Path):
     run = Run(tmp_path / "sad")
     run.start({"device": "d", "budget_ms": 1.0})

@@ -69,7 +69,8 @@ def test_latency_is_that_of_the_chosen_device_and_accuracy_stays(make: Any, data
         expected = phone.predict(one.architecture)
         assert one.latency[:3] == pytest.approx(expected[:3])
         assert one.latency.method == expected.method
-    assert data.front(source, devices["phone-test"][0]) == pareto_front(there)
+    front = data.fronts(source, devices["phone-test"][0]).main
+    assert front == pareto_front(one for one in there if one.accuracy.source == "measured")
 
 
 def test_tables_that_cannot_be_used_are_listed_with_the_reason(data: Data):

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supersam.data.coco import Annotation, ImageRecord, Pack, load_pack, load_packs
-from supersam.data.prompts import central_point
+from supersam.data.prompts import bounding_box, central_point
 from supersam.data.synthetic import write_pack
 from supersam.errors import UsageError
 from supersam.evaluate import evaluator
 from supersam.evaluate.evaluator import PROMPTS, PackScores, Report, calibration_batches, evaluate, spread
+from supersam.evaluate.examples import ExampleCache
 from supersam.evaluate.metrics import bootstrap_interval, filled_box, inscribed_ellipse, iou
-from supersam.predict.predictor import Embedded
+from supersam.predict.predictor import Embedded, predict_logits
+from supersam.predict.predictor import embed as predictor_embed
 from supersam.sam.model import Sam
 
 Tells = Callable[..., AbstractContextManager[None]]
@@ -34,12 +36,12 @@ class Oracle:
         self.calls: list[dict[str, object]] = []
         self.answer: Callable[[Mask], NDArray[np.float32]] = lambda mask: 2.0 * mask - 1
 
-    def embed(self, model: object, image: Mask, resolution: int) -> Embedded:
-        self.known = self.masks[image.tobytes()]
+    def embed(self, model: object, record: ImageRecord, resolution: int, cache: object) -> Embedded:
+        self.known = self.masks[record.read().tobytes()]
         self.embedded.append(resolution)
-        return Embedded(None, torch.zeros(1), image.shape[:2], resolution)  # type: ignore[arg-type]
+        return Embedded(None, torch.zeros(1), (record.height, record.width), resolution)  # type: ignore[arg-type]
 
-    def predict_logits(
+    def asked(
         self,
         embedded: Embedded,
         points: NDArray[np.float32] | None = None,
@@ -60,7 +62,7 @@ class Oracle:
         for mask in self.known:
             if points is not None and (central_point(mask) == points[0]).all():
                 return mask
-            if box is not None and (evaluator.bounding_box(mask) == box).all():
+            if box is not None and (bounding_box(mask) == box).all():
                 return mask
         raise AssertionError("the prompt was made of no mask of this image")
 
@@ -74,7 +76,8 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
 def oracle(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Oracle:
     found = Oracle(pack)
     monkeypatch.setattr(evaluator, "embed", found.embed)
-    monkeypatch.setattr(evaluator, "predict_logits", found.predict_logits)
+    monkeypatch.setattr(evaluator, "answer", found.asked)
+    monkeypatch.setattr(evaluator, "enlarge", lambda embedded, logits: logits)
     return found
 
 
@@ -116,6 +119,9 @@ def test_score_is_the_mean_over_masks_of_the_overlap(pack: Pack, oracle: Oracle)
     report = run(pack, "box")
 
     assert report.packs[pack.name].prompts["box"] == expected
+    images = [number for number, one in enumerate(pack.records) for _ in one.annotations]
+    assert report.packs[pack.name].images == images
+    assert report.intervals_over_images()[pack.name]["box"] == bootstrap_interval(expected, images)
     found = report.to_dict()[pack.name]["box"]
     assert found["miou"] == round(float(np.mean(expected)), 5)
     assert found["ci95"] == [round(bound, 5) for bound in bootstrap_interval(expected)]
@@ -125,7 +131,7 @@ def test_trivial_answers_are_scored_on_the_same_masks(pack: Pack, oracle: Oracle
     found = run(pack, "point1", "box").to_dict()[pack.name]
 
     masks = [one.mask(index) for one in pack.records for index in range(len(one.annotations))]
-    boxes = [evaluator.bounding_box(mask) for mask in masks]
+    boxes = [bounding_box(mask) for mask in masks]
     fill = np.mean([iou(filled_box(box, mask.shape), mask) for box, mask in zip(boxes, masks, strict=True)])
     ellipse = np.mean([iou(inscribed_ellipse(box, mask.shape), mask) for box, mask in zip(boxes, masks, strict=True)])
     for prompt in ("point1", "box"):
@@ -148,7 +154,7 @@ def test_limits_take_fewer_images_and_masks(pack: Pack, oracle: Oracle) -> None:
     assert report.to_dict()[pack.name]["box"]["n_masks"] == 2
     firsts = [pack.records[index].mask(0) for index in (0, 3)]
     asked = [np.asarray(call["boxes"])[0].tolist() for call in oracle.calls]
-    assert asked == [evaluator.bounding_box(mask).tolist() for mask in firsts]
+    assert asked == [bounding_box(mask).tolist() for mask in firsts]
 
 
 def test_many_masks_are_decoded_in_chunks(pack: Pack, oracle: Oracle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +247,41 @@ def test_evaluation_of_a_model_is_between_nothing_and_all(pack: Pack, patch_sam:
     assert accuracy.interval[0] <= accuracy.value <= accuracy.interval[1]
     again = evaluate(patch_sam, 64, [pack], list(PROMPTS), limit=1)
     assert again.to_dict() == report.to_dict()
+
+
+def test_a_cache_changes_nothing_and_reads_every_image_once(
+    pack: Pack, patch_sam: Sam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    original = ImageRecord.read
+    monkeypatch.setattr(ImageRecord, "read", lambda self, *rest: (read.append(self.path), original(self, *rest))[1])
+    alone = evaluate(patch_sam, 64, [pack], list(PROMPTS))
+    cache = ExampleCache()
+    read.clear()
+
+    reports = [evaluate(patch_sam, 64, [pack], list(PROMPTS), cache=cache) for _ in range(2)]
+
+    assert [report.to_dict() for report in reports] == [alone.to_dict()] * 2
+    assert sorted(read) == sorted(one.path for one in pack.records)
+    assert evaluate(patch_sam, 64, [pack], ["box"], None, 1, cache=cache).packs == (
+        evaluate(patch_sam, 64, [pack], ["box"], None, 1).packs
+    )
+
+
+def test_answers_are_those_of_the_predictor(pack: Pack, patch_sam: Sam) -> None:
+    record = pack.records[0]
+    points = np.stack([central_point(record.mask(i)) for i in range(len(record.annotations))])[:, None]
+    labels = np.ones(points.shape[:2], dtype=np.float32)
+
+    embedded = evaluator.embed(patch_sam, record, 128, None)
+    logits, scores = evaluator.answer(embedded, points, labels, multimask=True)
+    enlarged = torch.stack([evaluator.enlarge(embedded, logits[:, number]) for number in range(3)], dim=1)
+
+    expected, expected_scores = predict_logits(
+        predictor_embed(patch_sam, record.read(), 128), points, labels, multimask=True
+    )
+    torch.testing.assert_close(enlarged, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scores, expected_scores, rtol=1e-5, atol=1e-6)
 
 
 def test_accuracy_weighs_packs_and_prompts_alike() -> None:

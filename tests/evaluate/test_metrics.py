@@ -81,3 +81,15 @@ def test_same_values_give_the_same_interval() -> None:
     assert bootstrap_interval(values) == bootstrap_interval(list(values))
     assert bootstrap_interval([0.5] * 10) == (0.5, 0.5)
     assert bootstrap_interval([0.25]) == (0.25, 0.25)
+
+
+def test_interval_over_images_is_wider_where_masks_of_an_image_are_alike() -> None:
+    values = [0.1] * 20 + [0.9] * 20 + [0.4] * 20 + [0.6] * 20
+    images = [number // 20 for number in range(80)]
+
+    low, high = bootstrap_interval(values, images)
+    low_of_masks, high_of_masks = bootstrap_interval(values)
+
+    assert low < low_of_masks < 0.5 < high_of_masks < high
+    assert bootstrap_interval(values, list(range(80))) == pytest.approx((low_of_masks, high_of_masks))
+    assert bootstrap_interval([0.2, 0.4], [7, 7]) == pytest.approx((0.3, 0.3))

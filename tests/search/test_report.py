@@ -141,8 +141,28 @@ def test_runs_of_other_tables_are_not_merged(tmp_path, candidates, tells):
     one = run_of(tmp_path / "one", candidates[:2], table_sha256="a")
     two = run_of(tmp_path / "two", candidates[2:4], table_sha256="b")
 
+    other = run_of(
+        tmp_path / "other", candidates[2:4], table_sha256="a", devices=[{"device": "b", "table_sha256": "c"}]
+    )
+    with tells(UsageError, "differ in their devices"):
+        merge([one, other], tmp_path / "both")
     with tells(UsageError, "differ in table_sha256"):
         merge([one, two], tmp_path / "both")
     assert not (tmp_path / "both").exists()
     with tells(UsageError, "holds a run already"):
         merge([one, one], tmp_path / "two")
+
+
+def test_what_mattered_is_told_of_plain_vits_too(tmp_path, vit_space):
+    rng = random.Random(0)
+    found = []
+    for architecture in dict.fromkeys(vit_space.sample(rng) for _ in range(80)):
+        heads = vit_space.encode(architecture)["layer2.heads"]
+        accuracy = Accuracy(0.1 * heads + rng.gauss(0, 0.001), "measured", (0, 1))
+        found.append(Candidate(architecture, accuracy, Latency(1.0, 1.0, 1.0, "measured")))
+
+    report = report_of(run_of(tmp_path / "run", found, space_content=vit_space.model_dump(mode="json")))
+
+    assert next(iter(report["importances"]["measured"])) == "layer2.heads"
+    assert report["block_types"]["measured"] == {}
+    assert importances(found) == {}

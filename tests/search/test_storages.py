@@ -1,18 +1,18 @@
 """Studies on real storages, by several workers, some of which are killed."""
 
+import importlib.util
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from optuna.trial import TrialState
@@ -21,64 +21,39 @@ from supersam.errors import EnvironmentProblem, UsageError
 from supersam.results import Run
 from supersam.search.ledger import is_dead, this_worker
 from supersam.search.storage import close, hide_password, open_storage
-from supersam.search.study import Search, Worker
-from supersam.search.workers import WorkersDied, optimize_together
-
-PATIENCE_S = 60
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-def postgres_binaries() -> Path | None:
-    found = shutil.which("initdb")
-    if found:
-        return Path(found).resolve().parent
-    return next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+from supersam.search.study import Recorder, Search, Worker
+from supersam.search.workers import WorkersDied, _bury, optimize_together
 
 
 @pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
+def server() -> ModuleType:
+    """What the experiments start PostgreSQL with."""
+    path = Path(__file__).parents[2] / "experiments" / "0003-search" / "postgresql.py"
+    spec = importlib.util.spec_from_file_location("experiments_postgresql", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def postgresql(server) -> Iterator[str]:
     """A PostgreSQL server of our own in a temporary folder, never as root."""
-    binaries = postgres_binaries()
-    if binaries is None or not (binaries / "postgres").exists():
+    if server.binaries() is None:
         if os.environ.get("SUPERSAM_REQUIRE_POSTGRES"):
             pytest.fail("PostgreSQL is required here and not installed")
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     pytest.importorskip("psycopg", reason="the PostgreSQL driver is not installed (supersam[distributed])")
-    folder, port = Path(tempfile.mkdtemp(prefix="supersam-postgres-")), free_port()
-    who = {"user": "nobody", "group": "nogroup"} if os.getuid() == 0 else {}
-    if who:
-        shutil.chown(folder, who["user"], who["group"])
-    data, log = folder / "data", (folder.with_suffix(".log")).open("wb")
-    initialise = [binaries / "initdb", "-D", data, "-U", "supersam", "--auth=trust", "--no-sync"]
-    subprocess.run(initialise, check=True, stdout=log, stderr=log, cwd="/", **who)
-    listen = ["-k", folder, "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-    server = subprocess.Popen([binaries / "postgres", "-D", data, *listen], stdout=log, stderr=log, cwd="/", **who)
-    try:
-        ready = [binaries / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
-        deadline = time.monotonic() + PATIENCE_S
-        while subprocess.run(ready, check=False).returncode:
-            assert server.poll() is None, log.name
-            assert time.monotonic() < deadline, log.name
-            time.sleep(0.2)
-        yield f"postgresql://supersam@127.0.0.1:{port}/postgres"
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait()
-        log.close()
-        shutil.rmtree(folder)
-        Path(log.name).unlink()
+    with server.server() as url:
+        yield url
 
 
 @pytest.fixture
-def grpc_proxy(tmp_path) -> Iterator[str]:
+def grpc_proxy(tmp_path, server) -> Iterator[str]:
     """Optuna's gRPC proxy in front of a journal file, in a process of its own."""
     pytest.importorskip("grpc", reason="grpcio is not installed (supersam[distributed])")
-    port = free_port()
+    port = server.free_port()
     code = (
         "import sys, warnings; warnings.simplefilter('ignore')\n"
         "from optuna.storages import run_grpc_proxy_server\n"
@@ -223,10 +198,30 @@ def test_a_storage_that_cannot_be_is_told_in_one_line(tells, url, error, words):
         open_storage(url)
 
 
-def test_a_database_nobody_answers_for_is_told_without_its_password(tells):
+def test_a_database_nobody_answers_for_is_told_without_its_password(tells, server):
     pytest.importorskip("psycopg")
     with tells(EnvironmentProblem, "cannot be opened", "me:***@127.0.0.1"):
-        open_storage(f"postgresql://me:secret@127.0.0.1:{free_port()}/x")
+        open_storage(f"postgresql://me:secret@127.0.0.1:{server.free_port()}/x")
+
+
+def test_the_trial_of_a_process_of_another_machine_with_the_same_number_is_not_touched(
+    few, problem_of, truth, tmp_path
+):
+    run = Run(tmp_path / "run")
+    run.start({})
+    search = Search(run, problem_of(few), truth, 0, "random", f"journal:///{tmp_path}/s.journal")
+    study = search.open_study()
+    for host in ("elsewhere", socket.gethostname()):
+        study.enqueue_trial(few.encode(few.smallest()))
+        trial = study.ask()
+        for name, allowed in few.variables().items():
+            trial.suggest_categorical(name, allowed)
+        trial.set_user_attr("worker", f"{host}:4242")
+
+    _bury(Recorder(search), SimpleNamespace(pid=4242))
+
+    states = [trial.state for trial in search.open_study().trials]
+    assert states == [TrialState.RUNNING, TrialState.FAIL, TrialState.WAITING]
 
 
 def test_passwords_are_hidden():

@@ -8,11 +8,12 @@ from typer.testing import CliRunner
 
 from supersam.cli.main import app
 from supersam.data.synthetic import write_pack
+from supersam.errors import ConfigError, UsageError
 from supersam.space import load_space
 from supersam.space.parts import count
 from supersam.train.config import TrainConfig
 from supersam.train.loop import train
-from supersam.train.ranking import agreement, spread_subnets
+from supersam.train.ranking import Judged, agreement, compare, spread_subnets
 
 
 def test_equal_orders_agree_and_opposite_ones_do_not():
@@ -46,6 +47,47 @@ def test_subnets_are_spread_over_costs_and_types():
     assert spread_subnets(space, 256, 16) == chosen
 
 
+def test_subnets_near_the_front_are_the_better_ones_of_their_cost():
+    space = load_space("starter")
+
+    def expected(architecture):
+        return sum(stage.block == "vit" for stage in architecture.stages)
+
+    chosen = spread_subnets(space, 256, 8, expected=expected)
+
+    assert len(set(chosen)) == 8
+    assert sum(map(expected, chosen)) > sum(map(expected, spread_subnets(space, 256, 8)))
+
+
+def judged(number: int, inherited: float, alone: float, again: float | None = None) -> Judged:
+    return Judged(str(number), "", 1.0, inherited, alone, again)
+
+
+def test_the_share_of_the_ceiling_is_taken_on_the_subnets_trained_twice():
+    twice = [judged(1, 0.2, 0.1, 0.1), judged(2, 0.1, 0.2, 0.2), judged(3, 0.3, 0.3, 0.3), judged(4, 0.4, 0.4, 0.4)]
+    once = [judged(5, 0.9, 0.5), judged(6, 0.8, 0.6), judged(7, 0.7, 0.7)]
+
+    found = compare(twice + once)
+
+    assert found.ceiling is not None
+    assert found.ceiling.kendall == pytest.approx(1)
+    assert found.share_of_ceiling == pytest.approx(2 / 3)
+    assert found.inherited.n == 7
+    assert not found.goal_met
+    assert compare([judged(n, n / 10, n / 10) for n in range(4)]).goal_met
+    assert found.to_dict()["goal"]["met"] is False
+
+
+def test_images_of_the_trainings_are_not_judged_by(tiny_config: TrainConfig, tmp_path: Path):
+    config = tmp_path / "alone.yaml"
+    config.write_text(f"space: {tiny_config.space}\ndata: x\nsplit: train\nout: y\nsteps: 1\nimages_per_step: 2\n")
+
+    found = CliRunner().invoke(app, ["validate", str(config), "--weights", "w.safetensors"])
+
+    assert isinstance(found.exception, UsageError)
+    assert "train-search" in str(found.exception)
+
+
 def test_validate_trains_each_subnet_alone_once_and_keeps_what_is_finished(tiny_config: TrainConfig, tmp_path: Path):
     weights = train(tiny_config.model_copy(update={"steps": 1}))
     data = write_pack(tmp_path / "pack")
@@ -69,3 +111,8 @@ def test_validate_trains_each_subnet_alone_once_and_keeps_what_is_finished(tiny_
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
     assert json.loads(again.stdout) == found
     assert json.loads((tmp_path / "alone" / "ranking.json").read_text()) == found
+
+    config.write_text(config.read_text().replace("steps: 1", "steps: 2"))
+    other = CliRunner().invoke(app, command)
+    assert isinstance(other.exception, ConfigError)
+    assert "other steps (1)" in str(other.exception)

@@ -1,0 +1,76 @@
+"""Units of work in processes of one thread each, which end with their parent and save what they have first."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+
+_context: list[Any] = []  # of a worker: what all its units share
+
+
+def side_by_side(
+    work: Callable[..., Any], units: Sequence[tuple[Any, ...]], workers: int, context: Any = None
+) -> Iterator[tuple[int, Any]]:
+    """Yield the number of every unit with ``work(*unit, context)``, as they are finished.
+
+    Ctrl-C and SIGTERM reach the workers as SIGTERM, so a training in one saves its state. When a unit fails the others
+    are ended so too.
+
+    Raises:
+        KeyboardInterrupt: if Ctrl-C or SIGTERM asked for an end.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    with _sigterm_interrupts(), ProcessPoolExecutor(workers, spawn, _begin, (context,)) as pool:
+        try:
+            running = {pool.submit(_run, work, unit): number for number, unit in enumerate(units)}
+            for future in as_completed(running):
+                yield running[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _begin(context: Any) -> None:
+    torch.set_num_threads(1)
+    _context[:] = [context]
+    signal.signal(signal.SIGTERM, _interrupt)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _run(work: Callable[..., Any], unit: tuple[Any, ...]) -> Any:
+    try:
+        return work(*unit, _context[0])
+    except KeyboardInterrupt:
+        os._exit(130)  # else the pool would begin the next unit
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

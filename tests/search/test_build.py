@@ -1,0 +1,85 @@
+"""From a run's folder back to its search: its own space, its own tables, and no others."""
+
+import json
+
+import pytest
+
+from supersam.errors import DamagedError, UsageError
+from supersam.latency import load_table, read_table
+from supersam.results import Run
+from supersam.search.build import accept_tables, build_problem, check_tables, space_of
+from supersam.search.problem import Device
+from supersam.search.study import Search
+
+LIMITS = {"params_m": None, "gmacs": None, "memory_mb": None}
+
+
+@pytest.fixture
+def kept(space, tmp_path):
+    """A run with its table, and its question."""
+    run, device = Run(tmp_path / "run"), Device("jetson-orin", load_table("jetson-orin"), 3.0)
+    device.table.save(run.tables_dir / f"{device.table.name}.json")
+    asked = {"device": "jetson-orin", "table": device.table.name, "table_sha256": device.fingerprint, "budget_ms": 3.0}
+    question = {"devices": [asked], "space": "gone.yaml", "space_content": space.model_dump(mode="json")}
+    return run, question | {"risk": "upper", "limits": LIMITS}
+
+
+def test_a_run_is_continued_though_the_file_of_its_space_is_gone(kept, space):
+    run, question = kept
+
+    assert build_problem(question, run).space == space
+
+
+def test_the_space_of_a_plain_vit_is_read_back_too(vit_space):
+    assert space_of({"space_content": vit_space.model_dump(mode="json")}) == vit_space
+
+
+def test_a_run_without_its_space_takes_the_one_of_that_name():
+    assert space_of({"space": "starter"}).name == "starter"
+
+
+def test_a_damaged_space_is_told(tells):
+    with tells(DamagedError, "space_content"):
+        space_of({"space_content": {"encoder": "staged", "name": "x"}})
+
+
+def test_the_tables_of_a_run_are_those_it_was_begun_with(kept):
+    run, question = kept
+
+    check_tables(question, run)
+
+
+def test_a_changed_table_is_refused_by_its_name(kept, tells):
+    run, question = kept
+    file = run.tables_dir / f"{question['devices'][0]['table']}.json"
+    content = json.loads(file.read_text())
+    content["note"] = "changed"
+    file.write_text(json.dumps(content))
+
+    with tells(UsageError, file.name, "--accept-changed-tables"):
+        check_tables(question, run)
+
+
+def test_a_changed_table_is_accepted_if_that_is_wanted(kept, truth, tells):
+    run, question = kept
+    run.start(question)
+    Search(run, build_problem(question, run), truth, 0, "random").optimize(2, [], lambda ledger: None)
+    file = run.tables_dir / f"{question['devices'][0]['table']}.json"
+    table = read_table(file)
+    slower = table.composition.model_copy(update={"factor": 2 * table.composition.factor})
+    table.model_copy(update={"composition": slower}).save(file)
+    search = Search(run, build_problem(question, run), truth, 0, "random")
+    with tells(UsageError, "other tables"):
+        search.open_study()
+
+    accept_tables(question, run, search)
+
+    assert len(search.optimize(4, [], lambda ledger: None).candidates) == 4
+    check_tables(run.question(), run)
+
+
+def test_a_run_that_kept_no_hash_is_not_refused(kept):
+    run, question = kept
+    question["devices"][0]["table_sha256"] = None
+
+    check_tables(question, run)
