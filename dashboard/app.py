@@ -27,7 +27,7 @@ def create_app(runs: Path, tables: Path | None = None, archive: Path | None = No
         serve_locally=True,
         suppress_callback_exceptions=True,  # a page without a run or an archive has none of its usual elements
         include_pages_meta=False,  # names the address for link previews, which a local page has not
-        assets_ignore=rf"^{frame.EARLY}$",  # in the head already
+        assets_ignore=frame.OURS,  # early.js is in the head already and asks for plotly.js where there is a figure
     )
     data = Data(runs, tables, archive)
     bind(app.server, data)

@@ -46,7 +46,7 @@ def lines(view: View, compared: Sequence[Candidate]) -> list[Line]:
         latencies = [view.try_latency(device, one) for one in compared]
         texts = ["-" if one is None else wording.latency(one) for one in latencies]
         if any(latencies):
-            found.append(Line(device.name, texts, [None if one is None else one.ms for one in latencies]))
+            found.append(Line(device.label, texts, [None if one is None else one.ms for one in latencies]))
     ops = [count(one.architecture) for one in compared]
     costs: dict[str, list[float | None]] = {
         "GMACs": [one.gmacs for one in ops],

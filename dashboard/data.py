@@ -16,6 +16,7 @@ from supersam.space import SearchSpace, load_space, shipped_spaces
 from supersam.zoo import Zoo, load_zoo
 
 from . import apart, sources
+from .cloud import Cloud, cloud
 from .columns import Column, columns
 from .coverage import Coverage, coverage
 from .devices import Device, read_device, recorded_device
@@ -104,12 +105,13 @@ class Data:
         )
 
     def devices(self, source: Source) -> dict[str, tuple[Device, str]]:
-        """Return the devices of a source by key, each with the reason why it cannot be used, if any.
+        """Return the devices of a source by key, throughput last, each with the reason why it cannot be used, if any.
 
         A run keeps the latencies of the device it was made for, so it can be shown even where that
         device's table is not.
         """
-        devices = {device.key: (device, self._why_not(source, device)) for device in self.tables()}
+        tables = sorted(self.tables(), key=lambda device: device.is_throughput)
+        devices = {device.key: (device, self._why_not(source, device)) for device in tables}
         asked = source.asked.device
         if asked and not any(asked in (d.key, *d.aliases) for d, reason in devices.values() if not reason):
             recorded = recorded_device(asked, source.stamp)
@@ -143,10 +145,22 @@ class Data:
         key, stamped = ("fronts", source.key, device.key), (source.stamp, device.stamp)
         return self._cache.get(key, stamped, lambda: apart.fronts(self.candidates(source, device)))
 
+    def best(self, source: Source, device: Device, budget_ms: float, risk: str) -> Candidate | None:
+        """Return the best of a source within a budget on a device; the last answer for each device is kept."""
+        key, stamped = ("best", source.key, device.key), (source.stamp, device.stamp, budget_ms, risk)
+        return self._cache.get(key, stamped, lambda: apart.best_of(self.candidates(source, device), budget_ms, risk))
+
+    def cloud(self, source: Source, device: Device) -> Cloud:
+        """Return what a figure of a source on a device needs of all its candidates, of which there is at least one."""
+        key, stamped = ("cloud", source.key, device.key), (source.stamp, device.stamp)
+        return self._cache.get(
+            key, stamped, lambda: cloud(self.candidates(source, device), self.fronts(source, device))
+        )
+
     def switch(self, source: Source, before: Device, after: Device) -> Switch:
         """Return what another device changes for all candidates of a source."""
         key = ("switch", source.key, before.key, after.key)
-        sides = [(one.name, self.candidates(source, one), self.fronts(source, one).main) for one in (before, after)]
+        sides = [(one.label, self.candidates(source, one), self.fronts(source, one).main) for one in (before, after)]
         return self._cache.get(key, (source.stamp, before.stamp, after.stamp), lambda: switch(*sides))
 
     def timed(self, source: Source) -> list[Timed]:

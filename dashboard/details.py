@@ -75,7 +75,7 @@ def _cell(value: float | None) -> html.Td:
 def _structure(view: View, candidate: Candidate) -> html.Section:
     found = sections(candidate.architecture, view.device)
     note = [] if view.device.table else [html.P("No shares: the table of this device is not here.", className="muted")]
-    heading = html.H3(f"Stages, and their share of the latency on {view.device.name}")
+    heading = html.H3(f"Stages, and their share of the {view.device.quantity} on {view.device.label}")
     return html.Section([heading, stages(found), *note])
 
 
@@ -150,7 +150,7 @@ def _verdict(one: Timed, subnet: TimedSubnet) -> str:
 
 
 def _device(view: View, candidate: Candidate, device: Device) -> html.Tr:
-    name = html.Th(device.name, scope="row")
+    name = html.Th(device.label, scope="row")
     reason = device.why_not(PartSums([candidate.architecture]))
     if reason:
         return html.Tr([name, html.Td(components.short(reason), colSpan=3, className="muted", title=reason)])

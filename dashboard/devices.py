@@ -35,6 +35,30 @@ class Device:
         return self.table.aliases if self.table else ()
 
     @property
+    def batch(self) -> int:
+        """How many images at a time were timed; of more than one the times are throughput, not latency."""
+        return self.table.batch if self.table else 1
+
+    @property
+    def is_throughput(self) -> bool:
+        return self.batch > 1
+
+    @property
+    def label(self) -> str:
+        """The name for people, marked where a time is not a latency."""
+        return f"{self.name} · throughput" if self.is_throughput else self.name
+
+    @property
+    def quantity(self) -> str:
+        """What its milliseconds are."""
+        return "time per image" if self.is_throughput else "latency"
+
+    @property
+    def distrust(self) -> tuple[bool, str]:
+        """The order in which devices are preferred where none is asked for: latencies first, the best grade first."""
+        return self.is_throughput, self.table.grade if self.table else "none"
+
+    @property
     def estimates(self) -> bool:
         return self.table is not None and self.table.estimator is not None
 

@@ -1,4 +1,4 @@
-"""The parts of the devices page: the list, one table's facts, its coverage, its blocks and how far to trust it."""
+"""The parts of the devices page: the list, one table's facts, its coverage, its blocks, and published figures."""
 
 from collections.abc import Sequence
 from urllib.parse import urlencode
@@ -9,7 +9,7 @@ from supersam.latency import LatencyTable, Power
 
 from . import components, wording
 from .components import Child, aria
-from .coverage import Cell, Coverage, HeatMap, Noise
+from .coverage import Cell, Coverage, HeatMap
 from .devices import Device
 from .devices_view import DevicesView
 from .published import Published, conditions
@@ -19,7 +19,7 @@ GRADES = {
     "B": "repeats within 3 %",
     "C": "repeats within 7 %, or only CPU time could be trusted",
     "D": "measured, but clocks, date or repeats are unknown",
-    "E": "estimated, not measured",
+    "E": "estimated or transferred, not measured",
 }
 
 
@@ -37,7 +37,7 @@ def listing(view: DevicesView) -> html.Div:
 
 
 def _row(view: DevicesView, device: Device) -> html.Tr:
-    link = html.Th(dcc.Link(device.name, href=address(view, name=device.key)), scope="row")
+    link = html.Th([dcc.Link(device.name, href=address(view, name=device.key)), *_throughput(device)], scope="row")
     current = aria(current="true") if device is view.chosen else {}
     if device.table is None:
         return html.Tr([link, html.Td(device.problem, colSpan=7, className="wrap problem")], **current)
@@ -52,6 +52,11 @@ def _row(view: DevicesView, device: Device) -> html.Tr:
         html.Td(table.date or "not stated"),
     ]
     return html.Tr([link, *cells], **current)
+
+
+def _throughput(device: Device) -> list[html.Span]:
+    """Return the mark of a table whose times are no latencies."""
+    return [html.Span(f"throughput, batch {device.batch}", className="badge")] if device.is_throughput else []
 
 
 def method(table: LatencyTable) -> html.Span:
@@ -76,18 +81,34 @@ def grade(letter: str) -> html.Span:
     return html.Span(letter, className=f"grade grade-{letter}", title=GRADES[letter])
 
 
+def _why(table: LatencyTable) -> str:
+    """Return what the grade means and why it is no better, which is the same where nothing was measured."""
+    why = table.best_grade.why
+    return why if table.method != "measured" else f"{GRADES[table.grade]} ({why})"
+
+
+def _brief(key: str, value: object) -> str:
+    """Return a value for people; of a hash the beginning tells two apart."""
+    return str(value)[:12] if "sha" in key else str(value)
+
+
 def facts(table: LatencyTable) -> html.Section:
     """Return what a reader must know before a number."""
-    host = ", ".join(f"{key} {value}" for key, value in table.host.items())
+    host = ", ".join(f"{key} {_brief(key, value)}" for key, value in table.host.items())
     rows: dict[str, Child] = {
-        "grade": [grade(table.grade), f" {GRADES[table.grade]} ({table.best_grade.why})"],
+        "grade": [grade(table.grade), f" {_why(table)}"],
         "method": method(table),
+        "batch": f"{table.batch} images at a time: throughput, not the latency of one image" if table.batch > 1 else "",
+        "input": table.input,
+        "exporter": "" if table.exporter == "none" else table.exporter,
         "power mode": table.power.mode,
-        "clocks": clocks(table.power),
+        "clocks": ", ".join(filter(None, (clocks(table.power), table.quality.clock_note))),
         "clock": table.clock,
         "threads": str(table.threads or ""),
+        "overruled": "; ".join(table.quality.forced),
         "aliases": ", ".join(table.aliases),
         "host": host,
+        "agent": ", ".join(_brief(key, value) for key, value in table.agent.items() if value),
         "licence": table.licence,
         "note": table.note,
         "sources": html.Ul([html.Li(source) for source in table.sources], className="sources"),
@@ -185,84 +206,6 @@ def _cell(found: HeatMap, cell: Cell | None) -> html.Td:
     return html.Td(wording.number(cell.ms), className=kind, style=style, title=f"{wording.ms(cell.ms)}, {cell.method}")
 
 
-def trust(table: LatencyTable, noise: Noise | None) -> html.Section:
-    """Return how wide the intervals are and why, and the noise below which nothing can be told."""
-    composition = table.composition
-    rows: list[tuple[str, str, str]] = []
-    if composition.calibration_networks:
-        low, high = 1 / composition.spread, composition.spread
-        networks = f"{composition.calibration_networks} whole networks"
-        rows.append(
-            ("measured whole / sum of parts", f"{composition.factor:.3f}", f"median of {networks}; predictions use it")
-        )
-        rows += [
-            (f"the same for {kind}", f"{factor:.3f}", f"fitted on {networks}; predictions use it")
-            for kind, factor in composition.factor_per_kind.items()
-        ]
-        rows.append(
-            (
-                "90 % of whole networks",
-                f"{low:.3f} to {high:.3f}",
-                f"times their prediction, conformal over {networks}",
-            )
-        )
-        rows.append(
-            ("error of a prediction", f"±{100 * (composition.spread - 1):.0f} %", "half-width of that interval")
-        )
-    if table.quality.noise_floor_pct is not None:
-        where = "the same network timed again and again during the measurement"
-        rows.append(("noise floor", f"±{table.quality.noise_floor_pct:.1f} %", where))
-    if noise is not None:
-        where = f"half-width of the interval of {noise.n} timed parts"
-        rows.append(("noise of a part", f"±{100 * noise.median:.1f} %", f"median {where}"))
-        rows.append(("noise of the worst tenth", f"±{100 * noise.p90:.1f} %", where))
-    if table.estimator is not None:
-        estimator = table.estimator
-        rows.append(
-            (
-                "90 % interval of an estimate",
-                f"÷{estimator.spread:g} to ×{estimator.spread:g}",
-                f"fitted on {estimator.calibration_rows} published rows",
-            )
-        )
-        rows += [
-            (f"the same for {kind}", f"÷{spread:g} to ×{spread:g}", "not among those rows")
-            for kind, spread in estimator.spread_of_kind.items()
-        ]
-    if not composition.calibration_networks:
-        rows.append(("measured whole / sum of parts", "unknown", composition.note or "no whole network was timed"))
-    body = [
-        html.Tr([html.Th(what, scope="row"), html.Td(value), html.Td(how, className="wrap muted")])
-        for what, value, how in rows
-    ]
-    shown = components.table("How far to trust it", ["", "value", "from"], body, hide_caption=True)
-    return html.Section([html.H3("How far to trust it"), _whisker(table), shown])
-
-
-def _whisker(table: LatencyTable) -> html.Div | None:
-    """Return the interval of whole networks around their prediction as a bar; the table below says the same."""
-    composition = table.composition
-    if not composition.calibration_networks:
-        return None
-    reach = max(composition.spread - 1, 0.05) * 1.6
-    place = [50 * (1 + end / reach) for end in (1 / composition.spread - 1, composition.spread - 1)]
-    bar = html.Div(className="whisker-bar", style={"left": f"{place[0]:.1f}%", "width": f"{place[1] - place[0]:.1f}%"})
-    ends = [
-        html.Span(f"{text:+.0%}", style={"left": f"{x:.1f}%"})
-        for text, x in zip((1 / composition.spread - 1, composition.spread - 1), place, strict=True)
-    ]
-    return html.Div(
-        [
-            bar,
-            html.Div(className="whisker-middle"),
-            *ends,
-            html.Span("prediction", style={"left": "50%"}, className="below"),
-        ],
-        className="whisker",
-        **aria(hidden="true"),
-    )
-
-
 def published(found: Sequence[Published]) -> html.Section:
     """Return the published latencies of the device, with why most of them cannot be compared."""
     title = html.H3("Published on this device")
@@ -277,11 +220,12 @@ def published(found: Sequence[Published]) -> html.Section:
                 html.Td(one.time.time, className="number"),
                 html.Td(one.kind.value),
                 html.Td(conditions(one.time), className="wrap"),
+                html.Td(one.source, className="wrap"),
                 html.Td("yes" if one.fits else f"no: {one.misfit}", className="wrap"),
             ]
         )
         for one in found
     ]
-    head = ["model", "time", "kind", "conditions", "comparable with ours"]
+    head = ["model", "time", "kind", "conditions", "source", "comparable with ours"]
     table = components.table("Published latencies", head, rows, numeric=["time"], hide_caption=True)
     return html.Section([title, table])

@@ -40,9 +40,8 @@ def look_at_devices(data: Data, chosen: Mapping[str, str]) -> DevicesView:
     devices = data.tables()
     spaces = data.spaces()
     names = {device.key: device for device in devices} | {a: device for device in devices for a in device.aliases}
-    device = names.get(_known("device", chosen.get("name"), list(names), notices)) or next(
-        (one for one in devices if one.table), next(iter(devices), None)
-    )
+    usual = min(devices, key=lambda one: (one.table is None, one.distrust), default=None)
+    device = names.get(_known("device", chosen.get("name"), list(names), notices)) or usual
     by_name = {space.name: space for space in spaces}
     space = by_name[_known("space", chosen.get("space"), list(by_name), notices) or USUAL_SPACE]
     resolution = _known("resolution", chosen.get("resolution"), [str(side) for side in space.resolutions], notices)

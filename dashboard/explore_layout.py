@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dash import dcc, html
 
 from . import figures, ids
-from .components import aria
+from .components import aria, choices
 from .figure_layout import blank
 from .filters import KEYS as FILTERS
-from .query import CHOSEN, NO_BUDGET
+from .query import CHOSEN, NO_BUDGET, ROWS
 
 TICK_MS = 2000  # how often the page asks whether a file changed
 
@@ -111,11 +111,13 @@ def _details() -> html.Section:
 def _below() -> html.Div:
     svg = html.Button("SVG", id=ids.SVG, type="button", title="Save the figure")
     exports = html.Div([html.Span("Save ", className="muted"), html.Span(id=ids.EXPORTS), svg], className="exports")
+    rows = choices("Rows of the table and the files", "rows", [(key, text, "") for key, text in ROWS.items()])
+    above = html.Div([rows, exports], className="above")
     return html.Div(
         [
             html.Section(id=ids.SWITCH, className="panel optional"),
             html.Section(id=ids.COMPARE, className="panel optional"),
-            html.Section([exports, html.Div(id=ids.TABLE)], className="panel front-table"),
+            html.Section([above, html.Div(id=ids.TABLE)], className="panel front-table"),
             html.Section(id=ids.PUBLISHED, className="panel optional"),
         ],
         className="area-table",

@@ -91,12 +91,12 @@ def published(view: View) -> list[html.H2 | html.P | html.Div]:
     note = html.P("Only their latency is on our terms; their accuracy is of other protocols (Zoo).", className="hint")
     rows = [_published(one) for one in fitting]
     table = components.table(
-        "Published", ["model", "latency", "kind", "conditions", "licence"], rows, hide_caption=True
+        "Published", ["model", "latency", "kind", "conditions", "source", "licence"], rows, hide_caption=True
     )
     return [title, note, table, *([more] if rest else [])]
 
 
 def _published(one: Published) -> html.Tr:
     link = dcc.Link(one.card.title, href=f"{get_relative_path('/zoo')}?name={one.card.name}")
-    texts = [one.time.time, one.kind.value, conditions(one.time), one.card.licence.terms]
+    texts = [one.time.time, one.kind.value, conditions(one.time), one.source, one.card.licence.terms]
     return html.Tr([html.Th(link, scope="row"), *(html.Td(text, className="wrap") for text in texts)])

@@ -49,6 +49,7 @@ def context(view: View) -> dict[str, Any]:
     return {
         "source": view.source.key,
         "device": view.device.name,
+        "batch": view.device.batch,  # of more than one, latency_ms is the time per image of a batch
         "budget": write_budget(view.budget_ms),
         "risk": view.risk,
         "filters": view.filters.as_query(),
@@ -58,7 +59,7 @@ def context(view: View) -> dict[str, Any]:
 
 def to_csv(view: View, rows: Sequence[Candidate]) -> str:
     """Return rows as CSV without a byte-order mark."""
-    shared = {key: value for key, value in context(view).items() if key in ("source", "device", "exported_at")}
+    shared = {key: value for key, value in context(view).items() if key in ("source", "device", "batch", "exported_at")}
     records = [record(view, candidate) | shared for candidate in rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(records[0]) if records else ["digest"], lineterminator="\n")
@@ -80,7 +81,7 @@ def offer(server: Flask, data: Data) -> None:
         view = look(data, texts(request.args.to_dict(), CHOSEN))
         if isinstance(view, Nothing):
             return Response(f"{view.title}. {view.text}\n", 404, mimetype="text/plain")
-        rows = [*view.listed, *view.listed_apart]
+        rows = [*view.listed, *view.listed_apart, *(view.dominated if view.rows == "all" else [])]
         text = to_csv(view, rows) if kind == "csv" else to_json(view, rows)
         name = f"supersam-front-{re.sub(r'[^a-zA-Z0-9.-]', '-', view.device.key)}.{kind}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}

@@ -42,7 +42,7 @@ def front_layout(front: Front, palette: Palette) -> go.Layout:
         font={"family": FONT, "color": palette.ink, "size": 13},
         paper_bgcolor=CLEAR,
         plot_bgcolor=CLEAR,
-        margin={"l": 58, "r": 18, "t": 34, "b": 84},
+        margin={"l": 70, "r": 18, "t": 34, "b": 84},
         hovermode="closest",
         hoverlabel=label,
         legend=_legend(palette),
@@ -68,7 +68,7 @@ def _latency_axis(front: Front) -> dict[str, Any]:
         "range": [on_log_axis(end) for end in front.x_range],
         "tickvals": front.x_ticks,
         "ticktext": [f"{place:g}" for place in front.x_ticks],
-        "title": {"text": f"latency on {escape(front.device)} (ms)", "standoff": 8},
+        "title": {"text": f"{front.quantity} on {escape(front.device)} (ms)", "standoff": 8},
     }
 
 

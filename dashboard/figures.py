@@ -9,11 +9,11 @@ from supersam.results import Candidate
 
 from .figure_layout import front_layout, on_log_axis, place_on_axis
 from .front import Front, Group, facts
-from .published import conditions
+from .published import Published, conditions
 from .theme import Palette
 
 HOVER = "<br>".join(["<b>%{customdata[0]}</b>", *(f"%{{customdata[{n}]}}" for n in range(1, 5))]) + "<extra></extra>"
-DOMINATED_HOVER = "<b>%{customdata[0]}</b><br>accuracy %{y:.3f}<br>latency %{x:.3g}ms<extra></extra>"
+DOMINATED_HOVER = "<b>%{customdata[0]}</b><br>accuracy %{y:.3f}<br>{quantity} %{x:.3g}ms<extra></extra>"
 
 # plotly.js 4 has a button that sends the chart to a server, on by default: every figure needs this.
 CONFIG: Any = {
@@ -35,7 +35,7 @@ def draw_front(front: Front, palette: Palette) -> go.Figure:
         *_groups(front, palette),
         *_published(front, palette),
         _ring(front.best, palette.best, 19, 3),
-        _ring(None, palette.ink, 26, 1.5),
+        _selected(palette),
     ]
     figure = go.Figure(data=traces, layout=front_layout(front, palette))
     if front.budget_ms is not None and front.x_range[0] < front.budget_ms < front.x_range[1]:
@@ -45,12 +45,12 @@ def draw_front(front: Front, palette: Palette) -> go.Figure:
     return figure
 
 
-def _points(points: list[Candidate]) -> dict[str, Any]:
+def _points(points: list[Candidate], quantity: str) -> dict[str, Any]:
     # Lists, not arrays: clicks on points from numpy arrays arrive without customdata (plotly.py #5119).
     return {
         "x": [point.latency.ms for point in points],
         "y": [point.accuracy.value for point in points],
-        "customdata": [facts(point) for point in points],
+        "customdata": [facts(point, quantity) for point in points],
         "hovertemplate": HOVER,
     }
 
@@ -63,7 +63,7 @@ def _dominated(front: Front, palette: Palette) -> go.Scatter:
         x=[round(point.latency.ms, 4) for point in front.dominated],
         y=[round(point.accuracy.value, 5) for point in front.dominated],
         customdata=[[point.digest] for point in front.dominated],
-        hovertemplate=DOMINATED_HOVER,
+        hovertemplate=DOMINATED_HOVER.replace("{quantity}", front.quantity),
         mode="markers",
         marker=marker,
         name=name,
@@ -86,14 +86,15 @@ def _line(points: list[Candidate], name: str, palette: Palette, **style: Any) ->
 def _groups(front: Front, palette: Palette) -> list[go.Scatter]:
     labels = [group.label for group in front.groups]
     return [
-        _group(group, palette, in_legend=group.label not in labels[:place]) for place, group in enumerate(front.groups)
+        _group(group, front.quantity, palette, in_legend=group.label not in labels[:place])
+        for place, group in enumerate(front.groups)
     ]
 
 
-def _group(group: Group, palette: Palette, in_legend: bool) -> go.Scatter:
+def _group(group: Group, quantity: str, palette: Palette, in_legend: bool) -> go.Scatter:
     latencies = [point.latency for point in group.points]
     return go.Scatter(
-        **_points(group.points),
+        **_points(group.points, quantity),
         mode="markers",
         marker={
             "size": 10,
@@ -124,7 +125,6 @@ def _published(front: Front, palette: Palette) -> list[go.Scatter]:
     if not shown:
         return []
     foot = front.y_range[0] + 0.03 * (front.y_range[1] - front.y_range[0])
-    texts = [f"{one.card.title}, {one.time.time} {one.kind.value}, {conditions(one.time)}" for one in shown]
     return [
         go.Scatter(
             x=[one.time.ms for one in shown],
@@ -133,12 +133,17 @@ def _published(front: Front, palette: Palette) -> list[go.Scatter]:
             text=[escape(one.card.title) for one in shown],
             textposition="top center",
             textfont={"color": palette.muted, "size": 11},
-            hovertext=[f"{escape(text)}<br>accuracy: other protocols, see Zoo" for text in texts],
+            hovertext=["<br>".join(map(escape, _told(one))) for one in shown],
             hoverinfo="text",
             marker={"symbol": "triangle-up-open", "size": 11, "color": palette.ink, "line": {"width": 1.5}},
             name="published: latency only",
         )
     ]
+
+
+def _told(one: Published) -> list[str]:
+    time = f"{one.card.title}, {one.time.time} {one.kind.value}, {conditions(one.time)}"
+    return [time, one.source, "accuracy: other protocols, see Zoo"]
 
 
 def _ring(point: Candidate | None, color: str, size: int, width: float) -> go.Scatter:
@@ -150,6 +155,12 @@ def _ring(point: Candidate | None, color: str, size: int, width: float) -> go.Sc
         hoverinfo="skip",  # so that the point below gets the clicks
         showlegend=False,
     )
+
+
+def _selected(palette: Palette) -> go.Scatter:
+    """Return the ring of the selected point, which the browser fills; bars are its 90 % and 95 % intervals."""
+    bar = {"type": "data", "symmetric": False, "array": [], "arrayminus": [], "color": palette.ink, "thickness": 1.2}
+    return _ring(None, palette.ink, 26, 1.5).update(error_x=bar, error_y=bar)
 
 
 def _add_budget(figure: go.Figure, front: Front, budget: float, palette: Palette) -> None:

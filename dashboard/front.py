@@ -1,10 +1,10 @@
 """What the figure of a front shows: which points, in which groups, with which ranges. ``figures`` draws it."""
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from supersam.latency import Method
 from supersam.results import Candidate
 
 from . import wording
@@ -12,8 +12,13 @@ from .published import Published
 from .query import write_budget
 from .view import View
 
-DRAWN_DOMINATED = 800  # beyond this the grey cloud is thinned; more points only make a browser slow
-CELLS = (40, 20)  # columns and rows of the grid that keeps one dominated point a cell
+# Filled for what was measured; a dot for what lies between measured parts, a cross for what another device lent.
+MARKS: dict[Method, str] = {
+    "measured": "",
+    "interpolated": "-open-dot",
+    "transferred": "-cross-open",
+    "estimated": "-open",
+}
 REACH = 4.0  # a budget farther from the points than this factor is left outside the axis
 TICK_STEPS = (
     (1, 2, 5),
@@ -27,19 +32,19 @@ class Group:
     """Points of the front that are known in the same way."""
 
     accuracy_source: str
-    latency_method: str
+    latency_method: Method
     fits: bool  # within the budget
     points: list[Candidate]
 
     @property
     def label(self) -> str:
-        return f"front: accuracy {self.accuracy_source}, latency {self.latency_method}"
+        return f"front: accuracy {self.accuracy_source}, time {self.latency_method}"
 
     @property
     def symbol(self) -> str:
-        """Circle or diamond by the accuracy, filled or hollow by the latency."""
+        """Circle or diamond by the accuracy, filled, dotted, crossed or hollow by the latency."""
         shape = "circle" if self.accuracy_source == "measured" else "diamond"
-        return shape if self.latency_method == "measured" else f"{shape}-open"
+        return shape + MARKS[self.latency_method]
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Front:
 
     key: str  # zoom is kept while this stays the same
     device: str
+    quantity: str  # what the milliseconds are
     line: list[Candidate]
     apart: list[Candidate]  # the front of predicted accuracies, where the line is of measured ones
     groups: list[Group]
@@ -67,53 +73,37 @@ class Front:
 
 def describe_front(view: View) -> Front:
     """Return what the figure of a view shows."""
-    dominated = [candidate for candidate in view.candidates if candidate.digest not in view.front_digests]
     budget = write_budget(view.budget_ms)
     return Front(
         key=f"{view.source.key} {view.device.key}",
-        device=view.device.name,
+        device=view.device.label,
+        quantity=view.device.quantity,
         line=view.fronts.main,
         apart=view.fronts.predicted,
         groups=_groups(view),
-        dominated=thin(dominated),
-        n_dominated=len(dominated),
+        dominated=view.cloud.drawn,
+        n_dominated=view.cloud.n_dominated,
         best=view.best,
         budget_ms=view.budget_ms,
         budget_label=f"budget {budget}",
         x_range=_x_range(view),
-        y_range=_y_range(view.candidates),
+        y_range=_y_range(*view.cloud.accuracy),
         published=[one for one in view.published if one.fits],
     )
 
 
 def _groups(view: View) -> list[Group]:
-    groups: dict[tuple[str, str, bool], list[Candidate]] = {}
+    groups: dict[tuple[str, Method, bool], list[Candidate]] = {}
     for candidate in (*view.fronts.main, *view.fronts.predicted):
         key = (candidate.accuracy.source, candidate.latency.method, view.fits(candidate))
         groups.setdefault(key, []).append(candidate)
     return [Group(*key, points) for key, points in groups.items()]
 
 
-def thin(dominated: Sequence[Candidate]) -> list[Candidate]:
-    """Return all points if they are few, else one for each cell of a grid, so that the cloud keeps its outline."""
-    if len(dominated) <= DRAWN_DOMINATED:
-        return list(dominated)
-    xs = _spread([math.log(candidate.latency.ms) for candidate in dominated], CELLS[0])
-    ys = _spread([candidate.accuracy.value for candidate in dominated], CELLS[1])
-    return list({(x, y): candidate for x, y, candidate in zip(xs, ys, dominated, strict=True)}.values())
-
-
-def _spread(values: list[float], cells: int) -> list[int]:
-    low, width = min(values), (max(values) - min(values)) or 1.0
-    return [min(int((value - low) / width * cells), cells - 1) for value in values]
-
-
 def _x_range(view: View) -> tuple[float, float]:
-    low = min(candidate.latency.ms for candidate in view.candidates)
-    high = max(candidate.latency.ms for candidate in view.candidates)
     listed = (*view.listed, *view.listed_apart)
-    low = min(low, *(candidate.latency.lo for candidate in listed))
-    high = max(high, *(candidate.latency.hi for candidate in listed))
+    low = min(view.cloud.ms[0], *(candidate.latency.lo for candidate in listed))
+    high = max(view.cloud.ms[1], *(candidate.latency.hi for candidate in listed))
     for one in view.published:
         ms = one.time.ms or low
         if one.fits and low / REACH <= ms <= high * REACH:
@@ -124,10 +114,9 @@ def _x_range(view: View) -> tuple[float, float]:
     return low / pad, high * pad
 
 
-def _y_range(candidates: Iterable[Candidate]) -> tuple[float, float]:
-    values = [candidate.accuracy.value for candidate in candidates]
-    pad = max(0.08 * (max(values) - min(values)), 0.01)
-    return min(values) - pad, max(values) + 2 * pad  # room above for the label of the best
+def _y_range(low: float, high: float) -> tuple[float, float]:
+    pad = max(0.08 * (high - low), 0.01)
+    return low - pad, high + 2 * pad  # room above for the label of the best
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -142,11 +131,11 @@ def ticks(low: float, high: float) -> list[float]:
     return found
 
 
-def facts(candidate: Candidate) -> list[str]:
+def facts(candidate: Candidate, quantity: str = "latency") -> list[str]:
     """Return what a point carries: its digest, then the lines of its hover text."""
     lines = (
         f"accuracy {wording.accuracy(candidate.accuracy)}",
-        f"latency {wording.latency(candidate.latency)}",
+        f"{quantity} {wording.latency(candidate.latency)}",
         wording.cost(candidate),
         candidate.architecture.describe(),
     )

@@ -10,23 +10,33 @@ from supersam.space import count
 from . import components, ids, wording
 from .view import View
 
-HEAD = ("subnet", "accuracy", "latency", "GMACs", "M params", "architecture")
+DOMINATED = 100  # rows; more are in the exports
 
 
 def front_table(view: View) -> html.Div:
     """Return one row for each subnet of the front; which is selected is set apart, by ``aria-current``.
 
-    Predicted accuracies have a table of their own where others are measured.
+    Predicted accuracies have a table of their own where others are measured, and so have dominated subnets where they
+    are asked for.
     """
-    where = f"on {view.device.name}, from fast to slow"
-    tables = [_table(view, f"Pareto front {where}", view.listed)]
+    where = f"on {view.device.label}"
+    tables = [_table(view, f"Pareto front {where}, from fast to slow", view.listed)]
     if view.listed_apart:
-        tables.append(_table(view, f"Front of predicted accuracies, not measured, {where}", view.listed_apart))
+        caption = f"Front of predicted accuracies, not measured, {where}, from fast to slow"
+        tables.append(_table(view, caption, view.listed_apart))
+    if view.rows == "all":
+        tables.append(_table(view, _dominated(view), view.dominated[:DOMINATED]))
     return html.Div(tables)
 
 
+def _dominated(view: View) -> str:
+    text = f"{wording.plural(len(view.dominated), 'dominated subnet')}, the most accurate first"
+    return text if len(view.dominated) <= DOMINATED else f"{text}; these are {DOMINATED}, CSV and JSON have all"
+
+
 def _table(view: View, caption: str, listed: Sequence[Candidate]) -> html.Div:
-    return components.table(caption, HEAD, [_row(view, one) for one in listed], numeric=HEAD[3:5])
+    head = ("subnet", "accuracy", view.device.quantity, "GMACs", "M params", "architecture")
+    return components.table(caption, head, [_row(view, one) for one in listed], numeric=head[3:5])
 
 
 def _row(view: View, candidate: Candidate) -> html.Tr:
@@ -55,8 +65,8 @@ def _badges(view: View, candidate: Candidate) -> list[html.Span]:
     texts = []
     if view.best is not None and candidate.digest == view.best.digest:
         texts.append("best")
-    if candidate.digest not in view.front_digests:
-        texts.append("beside the front")
+        if candidate.digest not in view.front_digests:
+            texts.append("beside the front")
     if not view.fits(candidate):
         texts.append("over budget")
     return [html.Span(text, className="badge") for text in texts]

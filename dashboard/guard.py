@@ -1,26 +1,32 @@
-"""What keeps the local server local: foreign Host names are refused and pages may load nothing from elsewhere.
+"""What keeps the local server local: foreign names are refused and pages may load nothing from elsewhere.
 
 The check of the Host stops DNS rebinding: a page of another site whose name is pointed at 127.0.0.1 would
-otherwise read everything this server shows.
+otherwise read everything this server shows. The check of the Origin stops the forms of other sites.
 """
 
 from urllib.parse import urlsplit
 
+import dash
 from dash import Dash
 from flask import Flask, Response, abort, request
 
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+ANYTHING = "<path:path>"  # dash's route for its pages, whatever their path
 
 
 def protect(app: Dash, host: str) -> None:
-    """Refuse requests for other names than this machine's and ``host``, and send the security headers."""
+    """Refuse requests for or from other names than this machine's and ``host``, and send the security headers."""
     allowed = LOCAL_NAMES | {host.lower().strip("[]")}
 
     def refuse_foreign_names() -> None:
-        if requested_name(request.host) not in allowed:
+        origin = request.headers.get("Origin")  # browsers send it with what may change something
+        asked = [request.host] if origin is None else [request.host, origin.partition("://")[2]]
+        if not allowed.issuperset(map(requested_name, asked)):
             abort(403)
 
-    def add_headers(response: Response) -> Response:
+    def finish(response: Response) -> Response:
+        if response.status_code == 200 and is_unknown():
+            response.status_code = 404  # with dash's page, whose links lead back
         response.headers["Content-Security-Policy"] = policy(app)
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
@@ -28,7 +34,7 @@ def protect(app: Dash, host: str) -> None:
 
     server: Flask = app.server
     server.before_request(refuse_foreign_names)
-    server.after_request(add_headers)
+    server.after_request(finish)
 
 
 def requested_name(host: str) -> str | None:
@@ -37,6 +43,13 @@ def requested_name(host: str) -> str | None:
         return urlsplit(f"//{host}").hostname
     except ValueError:
         return None
+
+
+def is_unknown() -> bool:
+    """Return whether the path of this request is that of no page and no route of this program."""
+    pages = {page["path"].strip("/") for page in dash.page_registry.values()}
+    is_rest = request.url_rule is not None and request.url_rule.rule.endswith(ANYTHING)
+    return is_rest and request.path.strip("/") not in pages
 
 
 def policy(app: Dash) -> str:

@@ -58,6 +58,7 @@ RUN_FILTER = "run-filter"  # the filter in use, as text
 RUN_STATE = "run-state"
 RUN_SIDE = "run-side"
 RUN_CURVES = "run-curves"
+RUN_REFERENCE = "run-reference"  # what the hypervolume is measured from
 RUN_PARALLEL = "run-parallel"
 RUN_PARALLEL_NOTE = "run-parallel-note"
 RUN_TABLE = "run-table"

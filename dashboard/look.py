@@ -1,5 +1,6 @@
 """From the choices in a URL to what is shown: unknown values are said in a notice and fall back to the default."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,12 +8,13 @@ from supersam.errors import DamagedError, suggest
 from supersam.results import Candidate
 from supersam.results.timed import Timed
 
-from .apart import fronts
+from .apart import best_of, fronts
+from .cloud import cloud
 from .data import Data
 from .devices import Device
 from .filters import NONE, Filters, read_filters
 from .published import Published, published_on
-from .query import MOST_COMPARED, NO_BUDGET, OVERLAYS, RISKS, read_budget, search, write_budget
+from .query import MOST_COMPARED, NO_BUDGET, OVERLAYS, RISKS, ROWS, read_budget, search, write_budget
 from .sources import Contents, Source
 from .view import Nothing, View
 
@@ -36,8 +38,12 @@ def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
     # A budget was asked for one device; what it means for another is for the reader to say.
     usual_ms = source.asked.budget_ms if device is usual_device else None
     budget_ms, problem = read_budget(chosen.get("budget"), usual_ms)
+    limit = math.inf if budget_ms is None else budget_ms
     risk = _one_of("risk", chosen.get("risk"), RISKS, notices)
     overlay = _one_of("choice of published models", chosen.get("zoo"), OVERLAYS, notices)
+    rows = _one_of("choice of rows", chosen.get("rows"), ROWS, notices)
+    if device.is_throughput:
+        notices.append(_throughput(device))
     filters = read_filters(chosen, contents.blocks, contents.resolutions, notices)
     candidates, found = data.candidates(source, device), data.fronts(source, device)
     compared = _compared(candidates, chosen.get("compare", ""), notices)
@@ -46,7 +52,8 @@ def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
         candidates = [one for one, passes in zip(candidates, kept, strict=True) if passes]
         found = fronts(candidates)
     before = _before(devices, device, chosen.get("against"))
-    shown = _Keys(source, device, budget_ms, risk, before, tuple(one.digest for one in compared), overlay, filters)
+    digests = tuple(one.digest for one in compared)
+    shown = _Keys(source, device, budget_ms, risk, before, digests, overlay, rows, filters)
     usual = _Keys(usual_source, usual_device, usual_ms, next(iter(RISKS)))
     query = search(shown.as_query(), usual.as_query())
     if not candidates:
@@ -62,15 +69,26 @@ def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
         found=contents.found,
         candidates=candidates,
         fronts=found,
+        cloud=cloud(candidates, found) if filters.restricts else data.cloud(source, device),
+        best=best_of(candidates, limit, risk) if filters.restricts else data.best(source, device, limit, risk),
         query=query,
         notices=notices,
         filters=filters,
         whole=contents,
         overlay=overlay,
+        rows=rows,
         published=_published(data, device, overlay),
         switch=data.switch(source, before, device) if before else None,
         compared=compared,
         timed=_timed(data, source, notices),
+    )
+
+
+def _throughput(device: Device) -> str:
+    return (
+        f"{device.name} gives throughput, not latency: the time of a batch of up to {device.batch} images, divided by "
+        "their number. One image alone takes longer, by how much is not known; a budget for one image cannot be held "
+        "against it."
     )
 
 
@@ -91,6 +109,7 @@ class _Keys:
     against: Device | None = None
     compare: tuple[str, ...] = ()
     overlay: str = next(iter(OVERLAYS))
+    rows: str = next(iter(ROWS))
     filters: Filters = NONE
 
     def as_query(self) -> dict[str, str]:
@@ -102,6 +121,7 @@ class _Keys:
             "against": self.against.key if self.against else "",
             "compare": ",".join(self.compare),
             "zoo": self.overlay,
+            "rows": self.rows,
             **self.filters.as_query(),
         }
 
@@ -168,11 +188,11 @@ def _damage(data: Data, source: Source) -> str:
 def _device(
     source: Source, devices: Devices, asked: str | None, notices: list[str]
 ) -> tuple[Device | None, Device | None]:
-    """Return the device to show and the one that is shown by default: that of the run, else the first."""
+    """Return the device to show and the one that is shown by default: that of the run, else the one trusted most."""
     usable = [device for device, reason in devices.values() if not reason]
     wanted = source.asked.device
     usual = next((device for device in usable if wanted in (device.key, device.recorded_on, *device.aliases)), None)
-    usual = usual or next(iter(usable), None)
+    usual = usual or min(usable, key=lambda device: device.distrust, default=None)
     if asked is None:
         return usual, usual
     for device, reason in devices.values():
@@ -209,7 +229,8 @@ def _nothing_passes(
 def _no_source(data: Data, listed: list[Source], notices: list[str]) -> Nothing:
     title = "No run can be read" if listed else "No run yet"
     # A table that estimates has a latency for every subnet of every space.
-    usable = sorted((device for device in data.tables() if device.table), key=lambda device: not device.estimates)
+    found = (device for device in data.tables() if device.table)
+    usable = sorted(found, key=lambda device: (not device.estimates, device.distrust))
     device = usable[0].key if usable else "DEVICE"
     command = f"supersam search --device {device} --budget 30ms --out {data.first_run}"
     return Nothing(title, f"Looked in {data.runs}. A search makes a run there:", command, listed, notices)

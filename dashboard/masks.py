@@ -4,7 +4,6 @@ Nothing is written but into a temporary folder, which is removed with the answer
 """
 
 import base64
-import binascii
 import io
 import json
 import subprocess
@@ -61,7 +60,9 @@ def read_upload(contents: object) -> "Image":
             if width * height > PIXELS:
                 raise DataError(f"the image has {width}×{height} pixels, {PIXELS // 1_000_000} million are the most")
             image = ImageOps.exif_transpose(file).convert("RGB")
-    except (binascii.Error, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+    except DataError:
+        raise
+    except Exception as problem:  # a damaged file may make a decoder raise anything
         raise DataError(f"the upload is not a {', '.join(TYPES)} image that can be read") from problem
     image.thumbnail((SIDE, SIDE))
     return image

@@ -60,12 +60,19 @@ def _slider(name: str, what: str, allowed: Sequence[int], place: int) -> html.Di
 
 def answer(architecture: AnyArchitecture, accuracy: Accuracy, devices: Sequence[Device]) -> list[html.Section]:
     """Return what a subnet would do, on every device."""
-    ops = count(architecture)
+    rows = [_device(device, architecture) for device in sorted(devices, key=lambda device: device.is_throughput)]
+    heads = ["device", "median", "90 % interval", "method"]
+    table = components.table("Latency", heads, rows, numeric=heads[1:3], hide_caption=True)
+    latencies = html.Section([html.H3("Latency on every device"), table])
+    return [_head(architecture, accuracy), latencies, *_shares(architecture, devices)]
+
+
+def _head(architecture: AnyArchitecture, accuracy: Accuracy) -> html.Section:
+    ops, (low, high) = count(architecture), accuracy.interval
     facts = (
         f"{wording.number(ops.gmacs)} GMACs, {wording.number(ops.params / 1e6)} M parameters, {architecture.describe()}"
     )
-    low, high = accuracy.interval
-    head = html.Section(
+    return html.Section(
         [
             html.H2(["Subnet ", html.Code(architecture.digest)]),
             html.P([html.Strong(f"{accuracy.value:.3f}", className="large"), f" accuracy, {accuracy.source}"]),
@@ -73,23 +80,27 @@ def answer(architecture: AnyArchitecture, accuracy: Accuracy, devices: Sequence[
             html.P(facts, className="muted"),
         ]
     )
-    usable = [device for device in devices if not device.why_not(PartSums([architecture])) and device.table]
-    rows = [_device(device, architecture) for device in usable]
-    heads = ["device", "median", "90 % interval", "method"]
-    table = components.table("Latency", heads, rows, numeric=heads[1:3], hide_caption=True)
-    parts = [head, html.Section([html.H3("Latency on every device"), table])]
-    if usable:
-        found = stages(sections(architecture, usable[0]))
-        parts.append(html.Section([html.H3(f"Stages, and their share on {usable[0].name}"), found]))
-    return parts
+
+
+def _shares(architecture: AnyArchitecture, devices: Sequence[Device]) -> list[html.Section]:
+    """Return the picture of a subnet with the shares on the device that is trusted most."""
+    usable = [device for device in devices if device.table and not device.why_not(PartSums([architecture]))]
+    if not usable:
+        return []
+    device = min(usable, key=lambda device: device.distrust)
+    title = html.H3(f"Stages, and their share on {device.label}")
+    return [html.Section([title, stages(sections(architecture, device))])]
 
 
 def _device(device: Device, architecture: AnyArchitecture) -> html.Tr:
-    assert device.table is not None
+    name = html.Th(device.label, scope="row")
+    reason = device.why_not(PartSums([architecture]))
+    if reason or device.table is None:
+        return html.Tr([name, html.Td(components.short(reason), colSpan=3, className="muted", title=reason)])
     latency = device.table.predict(architecture)
     numbers = [wording.ms(latency.ms), f"{wording.number(latency.lo)}-{wording.number(latency.hi)}"]
     cells = [*(html.Td(text, className="number") for text in numbers), html.Td(latency.method)]
-    return html.Tr([html.Th(device.name, scope="row"), *cells])
+    return html.Tr([name, *cells])
 
 
 def neighbour(found: Nearest | None) -> list[html.H2 | html.P | html.Ul]:

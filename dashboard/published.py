@@ -23,6 +23,7 @@ class Published:
     card: Card
     time: Latency
     kind: Kind
+    source: str  # who says so, and where
     misfit: str  # why it may not stand beside ours; empty if it may
 
     @property
@@ -33,7 +34,7 @@ class Published:
 def published_on(zoo: Zoo, table: LatencyTable) -> list[Published]:
     """Return the figures of a table's device: those that fit first, each part from fast to slow."""
     found = [
-        Published(card, time, zoo.kind(time.source), misfit(time, table))
+        Published(card, time, zoo.kind(time.source), zoo.sources[time.source].what, misfit(time, table))
         for card in zoo.cards.values()
         for time in card.latency
         if same_device(time.device, table.device.name) and time.ms is not None
@@ -61,6 +62,8 @@ def _misfits(time: Latency, table: LatencyTable) -> Iterable[str]:
         yield f"precision {time.precision or 'not stated'}"
     if time.batch not in (None, 1):
         yield f"batch {time.batch}"
+    if table.batch > 1:
+        yield f"ours is throughput, batch {table.batch}"
     if time.highest_ms is not None:
         yield "a range over precisions"
 

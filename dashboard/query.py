@@ -11,9 +11,10 @@ from supersam.units import parse_latency_ms
 
 from .filters import KEYS as FILTERS
 
-CHOSEN = ("source", "device", "budget", "risk", *FILTERS, "zoo", "against", "compare")  # all but the subnet
+CHOSEN = ("source", "device", "budget", "risk", *FILTERS, "zoo", "rows", "against", "compare")  # all but the subnet
 RISKS = {"upper": "upper bound", "median": "median"}
 OVERLAYS = {"all": "every licence", "permissive": "permissive only", "off": "none"}
+ROWS = {"front": "front", "all": "dominated too"}  # what the table lists
 NO_BUDGET = "none"  # in the URL, where a run has a budget and the reader wants none
 MOST_COMPARED = 4
 LONGEST = 200  # characters of a value that are looked at

@@ -11,7 +11,7 @@ from supersam.results import Candidate
 from . import components, wording
 from .columns import Column, importances
 from .components import aria
-from .progress import Progress
+from .progress import Curves, Progress
 from .sources import Source
 from .theme import MARKS
 
@@ -52,6 +52,17 @@ def resume(source: Source) -> str:
     device = f" --device {asked.device}" if asked.device else ""
     budget = f" --budget {asked.budget_ms:g}ms" if asked.budget_ms else ""
     return f"supersam search{device}{budget} --out {source.argument} --resume"
+
+
+def reference(found: Curves) -> str:
+    """Return what the hypervolume is measured from."""
+    if not found.evaluations:
+        return ""
+    slowest, lowest = found.reference
+    return (
+        f"Hypervolume is in accuracy × ms, against {wording.ms(slowest)} and an accuracy of {lowest:.3f}: the slowest "
+        "and the least accurate candidate of this run."
+    )
 
 
 def side(found: Progress, columns: dict[str, Column]) -> list[html.Section]:

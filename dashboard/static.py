@@ -6,7 +6,6 @@ from html import escape
 from pathlib import Path
 
 from dash import html
-from plotly.offline import get_plotlyjs
 
 from supersam._paths import write_atomically
 from supersam.errors import MissingError
@@ -19,6 +18,7 @@ from .data import Data
 from .details import details, extract_command, heading
 from .devices_view import look_at_devices
 from .figures import CONFIG, draw_front
+from .frame import PLOTLY
 from .front import describe_front
 from .front_table import front_table
 from .look import look
@@ -90,7 +90,7 @@ def _page(data: Data) -> str:
         }
         for view in views
     }
-    options = [(_key(view), f"{view.source.label} on {view.device.name}", "") for view in views]
+    options = [(_key(view), f"{view.source.label} on {view.device.label}", "") for view in views]
     buttons = [html.Button(text, type="button", **{"data-view": key}) for key, text, _ in options]
     # "</" would end the script element.
     sent = json.dumps({"figures": figures, "config": CONFIG}).replace("</", "<\\/")
@@ -101,7 +101,7 @@ def _page(data: Data) -> str:
         views="".join(map(_view, views)),
         devices=render(devices_parts.listing(look_at_devices(data, {}))),
         zoo=render(zoo_parts.table(look_at_zoo(data.zoo, {}))),
-        plotly=get_plotlyjs(),
+        plotly=(ASSETS / PLOTLY).read_text(encoding="utf-8"),
         figures=sent,
         script=(ASSETS.parent / "static.js").read_text(encoding="utf-8"),
     )
@@ -131,7 +131,7 @@ def _view(view: View) -> str:
         [
             html.H2("Accuracy against latency"),
             html.Div(
-                className="chart", tabIndex=0, role="img", **components.aria(label="The table below has the same")
+                className="chart", role="group", **components.aria(label="The figure; the table below has the same")
             ),
             html.Div([html.P(line) for line in wording.caption(view, len(front.dominated))], className="caption"),
         ],
@@ -142,10 +142,12 @@ def _view(view: View) -> str:
     panels = [_details(view, candidate, candidate.digest == shown) for candidate in listed]
     if shown not in [candidate.digest for candidate in listed]:
         panels.append(_details(view, view.headline, is_shown=True))
-    side = html.Div(panels, className="area-details")
+    label = components.aria(label="Details of a subnet")
+    side = html.Div(panels, className="area-details", tabIndex=0, role="group", **label)
     summary = html.P(wording.summary(view), className="summary" if view.best else "summary over")
     results = html.Div([chart, side, table], className="results")
-    return f'<section class="view" data-view="{escape(_key(view))}" hidden>{render([summary, results])}</section>'
+    content = render([*components.notices(view.notices), summary, results])
+    return f'<section class="view" data-view="{escape(_key(view))}" hidden>{content}</section>'
 
 
 def _details(view: View, candidate: Candidate, is_shown: bool) -> html.Section:

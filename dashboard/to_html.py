@@ -34,7 +34,8 @@ def _attributes(props: Mapping[str, Any]) -> str:
     shown = {
         name: _style(value) if isinstance(value, dict) else value
         for name, value in found.items()
-        if (name in KEPT or name.startswith(("aria-", "data-"))) and value not in (None, False, "")
+        if (name in KEPT or name.startswith(("aria-", "data-")))
+        and not (value is None or value is False or value == "")
     }
     return "".join(f" {name}" if value is True else f' {name}="{escape(str(value))}"' for name, value in shown.items())
 

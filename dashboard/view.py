@@ -1,6 +1,5 @@
 """What Explore shows for one set of choices: pure information, no components."""
 
-import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -8,7 +7,8 @@ from supersam.latency import Latency
 from supersam.results import Candidate
 from supersam.results.timed import Timed
 
-from .apart import PREDICTED, Fronts, best_of
+from .apart import PREDICTED, Fronts
+from .cloud import Cloud
 from .devices import Device
 from .filters import NONE, Filters
 from .part_sums import PartSums
@@ -31,11 +31,14 @@ class View:
     found: tuple[Found, ...]
     candidates: list[Candidate]  # the same, with their latency on the device
     fronts: Fronts
+    cloud: Cloud  # of the candidates
+    best: Candidate | None  # within the budget; a predicted one only where no measured one is within it
     query: str  # of the URL, without the subnet
     notices: list[str]
     filters: Filters = NONE
     whole: Contents = field(default_factory=lambda: Contents(()))  # before the filters
     overlay: str = "off"  # which published models stand beside ours
+    rows: str = "front"  # what the table lists: "front" or "all"
     published: list[Published] = field(default_factory=list)  # those of the device, that fit and that do not
     switch: Switch | None = None  # against the device that was left
     compared: list[Candidate] = field(default_factory=list)
@@ -44,11 +47,6 @@ class View:
     def fits(self, candidate: Candidate) -> bool:
         """Return whether a candidate is within the budget; without one, everything is."""
         return self.budget_ms is None or candidate.bound_ms(self.risk) <= self.budget_ms
-
-    @cached_property
-    def best(self) -> Candidate | None:
-        """The most accurate candidate within the budget; a predicted one only where no measured one is within it."""
-        return best_of(self.candidates, math.inf if self.budget_ms is None else self.budget_ms, self.risk)
 
     @cached_property
     def headline(self) -> Candidate:
@@ -67,6 +65,8 @@ class View:
 
     def place(self, candidate: Candidate) -> str:
         """Return where a candidate stands, in words."""
+        if self.filters.restricts and self.find(candidate.digest) is None:
+            return "left out by the filters"
         if candidate.digest not in self.front_digests:
             return "dominated"
         is_apart = bool(self.fronts.predicted) and candidate.accuracy.source == PREDICTED
@@ -91,8 +91,22 @@ class View:
         beside = [self.best] if is_beside and self.best is not None else []
         return sorted([*front, *beside], key=lambda candidate: candidate.latency.ms)
 
+    @cached_property
+    def dominated(self) -> list[Candidate]:
+        """Everyone who is not listed with a front, the most accurate first."""
+        listed = {candidate.digest for candidate in (*self.listed, *self.listed_apart)}
+        rest = (candidate for candidate in self.candidates if candidate.digest not in listed)
+        return sorted(rest, key=lambda candidate: (-candidate.accuracy.value, candidate.latency.ms))
+
     def find(self, digest: object) -> Candidate | None:
         return next((candidate for candidate in self.candidates if candidate.digest == digest), None)
+
+    def find_left_out(self, digest: object) -> Candidate | None:
+        """Return a candidate that the filters leave out."""
+        if not self.filters.restricts:
+            return None
+        one = next((one for one in self.found if one.architecture.digest == digest), None)
+        return None if one is None else Candidate(one.architecture, one.accuracy, self.device.latency(one))
 
     def latency_on(self, device: Device, candidate: Candidate) -> Latency:
         """Return the latency of a candidate on another device."""

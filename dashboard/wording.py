@@ -43,8 +43,8 @@ def bound(candidate: Candidate, risk: str) -> str:
 
 def summary(view: View) -> str:
     """Return the answer in one line."""
-    found, where = view.headline, view.device.name
-    numbers = f"accuracy {accuracy(found.accuracy)}, latency {latency(found.latency)}"
+    found, where = view.headline, view.device.label
+    numbers = f"accuracy {accuracy(found.accuracy)}, {view.device.quantity} {latency(found.latency)}"
     if view.budget_ms is None:
         return f"most accurate on {where}, no budget set: {found.digest}, {numbers}"
     budget = write_budget(view.budget_ms)
@@ -75,8 +75,8 @@ def _counts(view: View, drawn_dominated: int) -> str:
 def _compared(view: View) -> str:
     start = "No budget is set; one would be" if view.budget_ms is None else "The budget is"
     if view.risk == "median":
-        return f"{start} compared with the median latency; the true time may be above it."
-    return f"{start} compared with the upper bound of the latency (its 90 % interval, drawn as a bar)."
+        return f"{start} compared with the median {view.device.quantity}; the true time may be above it."
+    return f"{start} compared with the upper bound of the {view.device.quantity} (its 90 % interval, drawn as a bar)."
 
 
 def _provenance(view: View) -> str:
@@ -92,7 +92,7 @@ def spoken(view: View, candidate: Candidate) -> str:
     budget = "" if view.budget_ms is None else ", within the budget" if view.fits(candidate) else ", over the budget"
     return (
         f"Subnet {candidate.digest}: accuracy {candidate.accuracy.value:.3f} at {ms(candidate.latency.ms)} "
-        f"on {view.device.name}, {view.place(candidate)}{budget}."
+        f"on {view.device.label}, {view.place(candidate)}{budget}."
     )
 
 

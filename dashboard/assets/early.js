@@ -15,13 +15,17 @@
   }
   document.documentElement.dataset.theme = theme;
 
-  // Dash asks for plotly.js only when a figure is mounted, four answers of the server later. A page that has one asks
-  // now, so that the browser reads it while it waits; Dash awaits whatever window.Plotly is, and plotly.js replaces it.
+  // Dash awaits whatever window.Plotly is when the first figure is mounted, four answers of the server later; without
+  // one it would load the whole of plotly.js. This stands for the part that draws our figures until that has loaded and
+  // takes its place. A page that always has a figure asks at once, so that the browser reads it while it waits.
   const own = document.currentScript.dataset;
-  if (!own.figures.split(" ").includes(location.pathname)) return;
-  window.Plotly = new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    Object.assign(script, { src: own.plotly, async: true, onload: resolve, onerror: reject });
-    document.head.append(script);
-  });
+  let asked = null;
+  const ask = () =>
+    (asked ||= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      Object.assign(script, { src: own.plotly, async: true, onload: () => resolve(), onerror: reject });
+      document.head.append(script);
+    }));
+  window.Plotly = { then: (resolve, reject) => ask().then(resolve, reject) };
+  if (own.figures.split(" ").includes(location.pathname)) ask();
 })();

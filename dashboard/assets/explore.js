@@ -119,8 +119,8 @@
       return rows.length ? JSON.parse(rows[rows.length - 1].id).digest.replace("switch/", "") : point.customdata[0];
     },
 
-    // The last trace is the ring around the selected point. One function makes the whole figure, so that a new
-    // base and a new selection cannot overwrite each other.
+    // The last trace is the ring around the selected point, with its intervals. One function makes the whole figure, so
+    // that a new base and a new selection cannot overwrite each other.
     draw: function (base, point) {
       if (!target || !point || point.digest === target[0]) target = null;
       if (!target) here = point ? point.ms : 0;
@@ -129,6 +129,11 @@
       const ring = Object.assign({}, base.data[base.data.length - 1]);
       ring.x = point ? [point.ms] : [];
       ring.y = point ? [point.accuracy] : [];
+      if (point) {
+        const bar = (style, value, ends) => Object.assign({}, style, { array: [ends[1] - value], arrayminus: [value - ends[0]] });
+        ring.error_x = bar(ring.error_x, point.ms, point.ms_90);
+        ring.error_y = bar(ring.error_y, point.accuracy, point.accuracy_95);
+      }
       return { data: base.data.slice(0, -1).concat([ring]), layout: base.layout };
     },
 

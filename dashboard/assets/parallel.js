@@ -85,7 +85,8 @@
 
   function draw() {
     const frame = document.getElementById("run-parallel");
-    if (!frame || !shown) return;
+    if (!frame) return;
+    if (!shown) return frame.replaceChildren();
     const { width, height } = frame.getBoundingClientRect();
     const canvas = document.createElement("canvas");
     const svg = element("svg", { width, height, class: "parallel-axes" });
@@ -110,7 +111,7 @@
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
     parallel: {
       draw: function (data) {
-        shown = data;
+        shown = data; // null where there is no candidate yet
         requestAnimationFrame(draw);
         return window.dash_clientside.no_update;
       },

@@ -5,7 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 from dash import Input, Output, State, callback, html, register_page
 
-from .. import agreement_parts, components, devices_parts, ids
+from .. import agreement_parts, components, devices_parts, devices_trust, ids
 from ..agreement import agreement
 from ..agreement_figure import draw_agreement
 from ..coverage import heat_map, noise
@@ -44,7 +44,7 @@ def _chosen(data: Any, view: Any) -> list[html.Div]:
     left = [devices_parts.heat(view, heat_map(table, view.space, view.resolution, view.ratio))]
     left += [agreement_parts.section(view.chosen.key, table, agreement(table))]
     left += [devices_parts.covered(data.coverage(view.chosen)), devices_parts.published(published_on(data.zoo, table))]
-    right = [devices_parts.facts(table), devices_parts.trust(table, noise(table))]
+    right = [devices_parts.facts(table), devices_trust.trust(table, noise(table))]
     return [
         html.Div(
             [html.Section(left, className="panel area-table"), html.Section(right, className="panel area-card")],

@@ -81,6 +81,7 @@ def _fill(view: View, theme: object) -> dict[str, Any]:
         "device": view.device.key,
         "risk": view.risk,
         "zoo": view.overlay,
+        "rows": view.rows,
         "compare": [one.digest for one in view.compared],
         **explore_parts.pressed(view.filters),
     }
@@ -150,7 +151,7 @@ def _source_buttons(found: View | Nothing) -> html.Div | None:
 
 
 def _device_buttons(found: View | Nothing) -> html.Div | None:
-    options = [(key, device.name, reason) for key, (device, reason) in found.devices.items()]
+    options = [(key, device.label, reason) for key, (device, reason) in found.devices.items()]
     return components.choices("Device", "device", options) if options else None
 
 
@@ -170,21 +171,28 @@ def select(digest: object, state: object, _revision: str) -> dict[str, Any]:
     view = look(current_data(), clean(state))
     if isinstance(view, Nothing):
         return {"heading": [], "details": [], "command": [], "copied": "", "spoken": "", "selected": None}
-    chosen = view.find(digest)
-    candidate = chosen or view.headline
+    passing = view.find(digest) if digest else None
+    found = passing or (view.find_left_out(digest) if digest else None)
+    candidate = found or view.headline
+    notices = []
+    if digest and not found:
+        notices.append(f"{view.source.label} has no subnet {str(digest)[:40]!r}; this is {candidate.digest} instead.")
+    elif found and not passing:
+        notices.append("This subnet does not pass the filters; the front is without it.")
     command = extract_command(view, candidate)
-    unknown = [f"{view.source.label} has no subnet {str(digest)[:40]!r}; this is {candidate.digest} instead."]
     return {
-        "heading": [*components.notices(unknown if digest and not chosen else []), heading(view, candidate)],
+        "heading": [*components.notices(notices), heading(view, candidate)],
         "details": details(view, candidate),
         "command": components.command(command),
         "copied": command,
         "spoken": wording.spoken(view, candidate),
         "selected": {
             "digest": candidate.digest,
-            "is_chosen": chosen is not None,
+            "is_chosen": found is not None,
             "ms": candidate.latency.ms,
+            "ms_90": [candidate.latency.lo, candidate.latency.hi],
             "accuracy": candidate.accuracy.value,
+            "accuracy_95": list(candidate.accuracy.interval),
         },
     }
 

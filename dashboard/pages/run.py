@@ -84,7 +84,8 @@ def _curves() -> html.Section:
     )
     figure = dcc.Graph(id=ids.RUN_CURVES, figure=blank(), config=PLAIN, className="graph")
     chart = html.Div(figure, className="chart", role="group", **label)
-    return html.Section([html.H2("Progress"), chart], className="panel area-table")
+    note = html.P(id=ids.RUN_REFERENCE, className="muted hint")
+    return html.Section([html.H2("Progress"), chart, note], className="panel area-table")
 
 
 def _parallel(where: str) -> html.Section:
@@ -115,6 +116,7 @@ def _parallel(where: str) -> html.Section:
         "state": Output(ids.RUN_STATE, "children"),
         "side": Output(ids.RUN_SIDE, "children"),
         "curves": Output(ids.RUN_CURVES, "figure"),
+        "reference": Output(ids.RUN_REFERENCE, "children"),
     },
     inputs=[Input(ids.RUN_SOURCE, "data"), Input(ids.THEME, "data"), Input(ids.RUN_REVISION, "data")],
 )
@@ -128,13 +130,14 @@ def show(key: object, theme: object, _revision: object) -> dict[str, Any]:
         candidates, question = data.run_candidates(source), Run(source.file).question()
         found = progress(Run(source.file), candidates, question)
     except DAMAGE as problem:
-        return {"state": components.notices([_line(problem)]), "side": None, "curves": blank()}
+        return {"state": components.notices([_line(problem)]), "side": None, "curves": blank(), "reference": ""}
     budget = f"within {write_budget(source.asked.budget_ms)}" if source.asked.budget_ms else ""
     drawn = curves(candidates, source.asked.budget_ms, str(question.get("risk", "upper")))
     return {
         "state": run_parts.state(found, source),
         "side": run_parts.side(found, data.run_columns(source)),
-        "curves": draw_curves(drawn, palette(theme), budget),
+        "curves": draw_curves(drawn, palette(theme), budget) if candidates else blank(),
+        "reference": run_parts.reference(drawn),
     }
 
 
@@ -163,7 +166,7 @@ def sift(key: object, where: object, _revision: object) -> dict[str, Any]:
         return {"figure": None, "note": None, "table": None, "problem": ""}
     if not found:
         return {
-            "figure": blank(),
+            "figure": None,
             "note": "No candidate yet; they appear here as they are found.",
             "table": None,
             "problem": "",
@@ -179,7 +182,7 @@ def sift(key: object, where: object, _revision: object) -> dict[str, Any]:
     drawn = f", {LINES} of them drawn" if len(candidates) > LINES else ""
     return {
         "figure": describe_parallel(found, terms, kept),
-        "note": f"Drag along an axis to filter{drawn}; the table below follows. a click on the axis removes it.",
+        "note": f"Drag along an axis to filter{drawn}, click on it to clear; the table below follows.",
         "table": run_parts.table(source, candidates, kept),
         "problem": problem,
     }

@@ -156,7 +156,8 @@ def print_latencies(names: list[str]) -> None:
         table = read_table(path)
         latencies = (table.predict(architecture) for architecture in found.values())
         cells = " | ".join(f"{one.ms:.3g} [{one.lo:.3g}-{one.hi:.3g}]" for one in latencies)
-        print(f"| {table.name}, {table.runtime} {table.precision} | {table.method}, {table.grade} | {cells} |")
+        batch = "" if table.batch == 1 else f", an image of {table.batch} at once"
+        print(f"| {table.name}, {table.runtime} {table.precision}{batch} | {table.method}, {table.grade} | {cells} |")
 
 
 def draw_curve() -> None:

@@ -211,7 +211,7 @@ def draw_known(encoders: Sequence[Known], path: Path) -> None:
     labels = [f"{one.encoder}, {one.table}" + ("" if one.shipped else " (not shipped)") for one in encoders]
     axes.yaxis.set_ticks(range(len(encoders)), labels, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("published / predicted with the encoder's family left out; grey: 90 % interval")
+    axes.set_xlabel("published / predicted with the series of SAM encoders left out; grey: 90 % interval")
     axes.grid(axis="x", color="0.93", linewidth=0.6)
     figure.savefig(path, dpi=90, metadata={"Software": None})
     pyplot.close(figure)

@@ -94,7 +94,7 @@ def _sections(table: LatencyTable) -> Iterator[tuple[str, dict[str, Any]]]:
     yield (
         "composition",
         {
-            "factor": f"{composition.factor:.4g}" if composition.calibration_networks else "1, no network was timed",
+            "factor": f"{composition.factor:.4g}" if composition.calibration_networks else "1, not fitted",
             "by kind": ", ".join(f"{kind} {factor:.4g}" for kind, factor in composition.factor_per_kind.items()),
             "90 % interval": f"x{composition.spread:.3g} of a whole network" if composition.spread > 1 else "",
             "networks": composition.calibration_networks or "",

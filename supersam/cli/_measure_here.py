@@ -163,7 +163,12 @@ def show_timed(timed: "Iterable[Timed]") -> None:
     """Print predicted beside measured; how far they differ only where the times can judge the table."""
     for one in timed:
         print(f"\n{one.device}: predicted by {one.table} ({one.table_is}), measured here ({one.here})")
-        head = ["digest", "predicted ms [90 %]", "measured here ms [90 %]", *(["prediction is"] if one.judges else [])]
+        head = [
+            "digest",
+            "predicted ms [90 %]",
+            "measured here ms [rounds]",
+            *(["prediction is"] if one.judges else []),
+        ]
         rows = []
         for subnet in one.subnets:
             row = [subnet.digest, _interval(subnet.predicted), _interval(subnet.measured)]

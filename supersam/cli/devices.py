@@ -67,7 +67,7 @@ def _row(table: "LatencyTable") -> list[str]:
         table.precision,
         table.method,
         table.grade,
-        "" if width is None else f"x{width:.2f}",
+        "not known" if width is None else f"x{width:.2f}",
         str(len(table.entries)),
         str(len(table.networks)),
         table.date or "not stated",
@@ -89,9 +89,10 @@ def _summary(table: "LatencyTable") -> dict[str, Any]:
 
 
 def interval_factor(table: "LatencyTable") -> float | None:
-    """Return the 90 % interval of a typical encoder as a factor; None if the table knows no shipped space.
+    """Return the 90 % interval of a typical encoder as a factor; None if nobody knows it.
 
-    It is the median over random encoders of the first space that the table has the parts for.
+    It is the median over random encoders of the first shipped space that the table has the parts for. How far off sums
+    of measured parts are, only whole networks tell.
     """
     import random
     from statistics import median
@@ -99,6 +100,8 @@ def interval_factor(table: "LatencyTable") -> float | None:
     from supersam.errors import MissingEntryError
     from supersam.space import load_space, shipped_spaces
 
+    if table.method == "measured" and not table.composition.calibration_networks:
+        return None
     for name in sorted(shipped_spaces(), key=lambda name: name != "starter"):
         space, rng = load_space(name), random.Random(0)
         try:

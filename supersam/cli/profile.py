@@ -1,5 +1,6 @@
 """``supersam profile``: measure a search space on this machine."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,10 +68,17 @@ def profile(
     """
     from supersam._paths import data_dir
     from supersam.errors import UsageError
+    from supersam.latency.table import NAME
     from supersam.profile.plan import plan_items
     from supersam.profile.protocol import Protocol
     from supersam.space import load_space
 
+    if not re.fullmatch(NAME, device):
+        raise UsageError(f"{device!r} is no name of a table: lower case letters, digits, - and ., such as my-laptop")
+    remote = {"--precision": precision, "--ssh-option": ssh_option, "--remote-program": remote_program}
+    stray = [name for name, value in {**remote, "--remote-option": remote_option}.items() if value and ssh is None]
+    if stray:
+        raise UsageError(f"{stray[0]} is for --ssh; this machine is measured in fp32 with the runtime's own options")
     table_file = out or data_dir("latency_tables") / f"{device}.json"
     if table_file.exists() and not overwrite and not export_only:
         raise UsageError(f"{table_file} exists; replace it with --overwrite or choose another name")
@@ -111,8 +119,8 @@ def _measure_here(
     found = find_runtime(runtime)
     if found.exporter != "none":
         _export(plan)
+    core = machine.pin()  # first, so that the clock that is looked at is that of this core
     forced = machine.require_quiet(force, wait)
-    core = machine.pin()
     items = plan.items
     on_core = "" if core is None else f" on core {core}"
     minutes = estimate_seconds(plan, found, protocol) / 60
@@ -188,8 +196,9 @@ def _report(table: "LatencyTable", path: Path, json: bool) -> None:
         return
     print(path)
     noise = "unknown" if quality.noise_floor_pct is None else f"{quality.noise_floor_pct:.1f} %"
-    factors = f"{composition.factor:.3f} times the sum of their parts, 90 % within a factor {composition.spread:.3f}"
+    factors = f"whole networks are {composition.factor:.3f} times the sum of their parts, 90 % within a factor "
+    factors = f"{factors}{composition.spread:.3f}" if composition.calibration_networks else composition.note
     say(
         f"grade {table.grade}: {len(table.entries)} parts ({scopes.count('isolated')} of them alone), "
-        f"noise floor {noise}; whole networks are {factors}"
+        f"noise floor {noise}; {factors}"
     )

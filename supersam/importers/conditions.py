@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from supersam._yaml import explain
 from supersam.errors import DamagedError, MissingError, UsageError
 from supersam.latency import Entry, LatencyTable, Network, Quality, best_grade
-from supersam.latency.format import Clock
+from supersam.latency.format import MOST_MS, Clock
 
 NOT_STATED = "not stated"
 
@@ -123,8 +123,8 @@ def positive_ms(value: object, path: Path, line: int, what: str) -> float:
     """
     try:
         ms = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         ms = math.nan
-    if isinstance(value, bool) or not 0 < ms < math.inf:
-        raise DamagedError(f"{path}:{line}: {what} is {value!r}, not a time above 0")
+    if isinstance(value, bool) or not 0 < ms <= MOST_MS:
+        raise DamagedError(f"{path}:{line}: {what} is {value!r:.40}, not a time above 0, at most {MOST_MS:g} ms")
     return ms

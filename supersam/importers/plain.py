@@ -1,6 +1,5 @@
 """Times from a CSV file of one's own: whole networks, and parts by their keys."""
 
-import csv
 from pathlib import Path
 from typing import Any, get_args
 
@@ -8,7 +7,8 @@ from pydantic import ValidationError
 
 from supersam._yaml import explain
 from supersam.errors import DamagedError
-from supersam.importers.conditions import Conditions, positive_ms, read_text, table_of
+from supersam.importers.conditions import Conditions, positive_ms, table_of
+from supersam.importers.rows import read_rows
 from supersam.latency import Entry, LatencyTable, Network
 from supersam.latency.format import Scope
 from supersam.space.parts import ARGUMENTS, part_from_key
@@ -27,22 +27,19 @@ def import_csv(path: Path, conditions: Conditions) -> LatencyTable:
     Raises:
         DamagedError: if a row cannot be used, with file and line.
     """
-    reader = csv.DictReader(read_text(path).splitlines())
-    columns = reader.fieldnames or ()
+    columns, rows = read_rows(path)
     wrong = [column for column in NEEDED if column not in columns] or [c for c in columns if c not in KNOWN]
     if wrong:
         known = f"columns are {', '.join(KNOWN)}, of which name and ms are needed"
         raise DamagedError(f"{path}:1: {known}; look at {wrong[0]!r}")
     entries: dict[str, Entry] = {}
     networks: dict[str, Network] = {}
-    for row in reader:
-        where = f"{path}:{reader.line_num}"
-        if None in row or None in row.values():
-            raise DamagedError(f"{where}: this row has not as many values as there are columns")
+    for line, row in rows:
+        where = f"{path}:{line}"
         name = row["name"].strip()
         if not name or name in entries or name in networks:
             raise DamagedError(f"{where}: {f'{name} is there twice' if name else 'there is no name'}")
-        values = _values(path, reader.line_num, row)
+        values = _values(path, line, row)
         try:
             if name.partition(":")[0] in ARGUMENTS:
                 part_from_key(name)

@@ -1,12 +1,12 @@
 """Times of timm's models: the CSV files of its ``benchmark.py``, whose names are the conditions of the measurement."""
 
-import csv
 import re
 from collections import Counter
 from pathlib import Path
 
 from supersam.errors import DamagedError, UsageError
-from supersam.importers.conditions import Conditions, positive_ms, read_text, table_of
+from supersam.importers.conditions import Conditions, positive_ms, table_of
+from supersam.importers.rows import read_rows
 from supersam.latency import LatencyTable, Network
 
 COLUMNS = ("model", "infer_img_size", "infer_step_time", "infer_batch_size")
@@ -25,22 +25,20 @@ def import_timm(path: Path, conditions: Conditions) -> LatencyTable:
         DamagedError: if a row cannot be used, with file and line.
         UsageError: if no row is of one image.
     """
-    reader = csv.DictReader(read_text(path).splitlines())
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+    columns, rows = read_rows(path)
+    missing = [column for column in COLUMNS if column not in columns]
     if missing:
         raise DamagedError(f"{path}:1: timm's benchmark has a column {missing[0]!r}, this has none")
     networks: dict[str, Network] = {}
     batches: Counter[str] = Counter()
-    for row in reader:
-        if None in row or None in row.values():
-            raise DamagedError(f"{path}:{reader.line_num}: this row has not as many values as there are columns")
-        ms = positive_ms(row["infer_step_time"], path, reader.line_num, "infer_step_time")
+    for line, row in rows:
+        ms = positive_ms(row["infer_step_time"], path, line, "infer_step_time")
         batches[row["infer_batch_size"]] += 1
         if row["infer_batch_size"] != "1":
             continue
         name = f"{row['model']}@{row['infer_img_size']}"
         if name in networks:
-            raise DamagedError(f"{path}:{reader.line_num}: {name} is there twice")
+            raise DamagedError(f"{path}:{line}: {name} is there twice")
         source = "mean over the steps"
         networks[name] = Network(ms=ms, lo=ms, hi=ms, method="measured", source=source)
     if not networks:

@@ -102,7 +102,7 @@ def _rows(path: Path) -> tuple[list[Any], str]:
     text = read_text(path)
     try:
         rows = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:  # also an integer of thousands of digits
         line = getattr(problem, "lineno", 1)
         raise DamagedError(f"{path}:{line}: this is no JSON of trtexec ({problem})") from problem
     if not isinstance(rows, list) or not rows:
@@ -116,14 +116,21 @@ def _times(path: Path, rows: list[Any], text: str) -> list[float]:
         if not isinstance(row, dict) or "computeMs" not in row:
             line = line_of(text, (str(number),))
             raise DamagedError(f"{path}:{line}: a run of trtexec --exportTimes has computeMs, this has none")
-        line = line_of(text, (str(number), "computeMs"))
-        found.append(positive_ms(row["computeMs"], path, line, "computeMs"))
+        try:
+            found.append(positive_ms(row["computeMs"], path, 0, "computeMs"))
+        except DamagedError:  # only now, as finding a line takes as long as reading the file
+            line = line_of(text, (str(number), "computeMs"))
+            positive_ms(row["computeMs"], path, line, "computeMs")
     return found
 
 
 def _profile(path: Path, rows: list[Any], text: str) -> Profile:
     layers = rows[1:]
-    stat, key = ("median", "medianMs") if all("medianMs" in row for row in layers) else ("mean", "averageMs")
+    stat, key = (
+        ("median", "medianMs")
+        if all("medianMs" in row for row in layers if isinstance(row, dict))
+        else ("mean", "averageMs")
+    )
     total, reformatting = 0.0, 0.0
     for number, row in enumerate(layers, start=1):
         ms = row.get(key) if isinstance(row, dict) else None

@@ -27,8 +27,9 @@ def fit_composition(table: LatencyTable, networks: Sequence[tuple[AnyArchitectur
     """Fit how the parts of a table add up to whole networks.
 
     Each kind of part has a factor, drawn towards the one they have in common (non-negative ridge regression on
-    relative errors, of the strength that predicts left-out networks best). The spread is the 90 % quantile of the
-    errors on networks that were left out of everything (cross-conformal prediction; Barber et al., arXiv 1905.02928).
+    relative errors, of the strength that predicts left-out networks best). The spread is the conformal 90 % quantile
+    of the errors on networks that were left out of everything: the jackknife, whose coverage needs a stable fit and is
+    therefore checked, not guaranteed (Barber et al., arXiv 1905.02928).
 
     Args:
         networks: architectures with what they take on the device, in milliseconds.

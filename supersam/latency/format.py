@@ -37,7 +37,7 @@ class Entry(Model):
     """The time of one part for one image."""
 
     ms: float = Field(gt=0, le=MOST_MS)  # median of the medians of the rounds
-    lo: float = Field(gt=0, le=MOST_MS)  # 90 % interval of the true time
+    lo: float = Field(gt=0, le=MOST_MS)  # measured: range of the rounds; else 90 % interval of the true time
     hi: float = Field(gt=0, le=MOST_MS)
     method: Method
     scope: Scope = "counted"

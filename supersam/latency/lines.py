@@ -1,11 +1,13 @@
 """At which line of a JSON text a value is."""
 
+import json
 import re
 from collections.abc import Sequence
 from json import JSONDecoder
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = JSONDecoder()
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
 
 
 def line_of(text: str, keys: Sequence[str]) -> int:
@@ -22,6 +24,30 @@ def line_of(text: str, keys: Sequence[str]) -> int:
             break
         at = found
     return text.count("\n", 0, at) + 1
+
+
+def repeated_key(text: str) -> tuple[str, int]:
+    """Return the first key that its dictionary has before, and its line (from 1).
+
+    Args:
+        text: JSON that is sound up to the end of a dictionary that has a key twice.
+    """
+    inside: list[set[str]] = []
+    before, start = "", 0
+    for token in _TOKEN.finditer(text):
+        match token[0]:
+            case "{" | "[":
+                inside.append(set())
+            case "}" | "]":
+                inside.pop()
+            case ":":
+                key: str = json.loads(before)
+                if key in inside[-1]:
+                    return key, text.count("\n", 0, start) + 1
+                inside[-1].add(key)
+            case _:
+                before, start = token[0], token.start()
+    raise ValueError("no key is there twice")
 
 
 def _member(text: str, at: int, key: str) -> int | None:

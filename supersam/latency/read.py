@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from supersam._paths import data_dir
 from supersam.errors import LatencyTableError, MissingError, UsageError, suggest
 from supersam.latency.format import Fault
-from supersam.latency.lines import line_of
+from supersam.latency.lines import line_of, repeated_key
 from supersam.latency.table import SCHEMA, LatencyTable
 
 
@@ -44,8 +44,8 @@ def parse_table(text: str, where: str) -> LatencyTable:
     except json.JSONDecodeError as problem:
         raise _damaged(f"{where}:{problem.lineno}", problem.msg) from problem
     except _Twice as problem:
-        line = text.count("\n", 0, text.rfind(json.dumps(problem.args[0]))) + 1
-        raise _damaged(f"{where}:{line}", f"the key {problem.args[0]!r} is there twice") from problem
+        key, line = repeated_key(text)
+        raise _damaged(f"{where}:{line}", f"the key {key!r} is there twice") from problem
     except (ValueError, RecursionError) as problem:
         raise _damaged(where, str(problem)) from problem
     if not isinstance(content, dict):
@@ -72,8 +72,7 @@ class _Twice(Exception):
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Twice(next(name for name in names if names.count(name) > 1))
+        raise _Twice
     return found
 
 

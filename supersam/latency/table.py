@@ -38,6 +38,7 @@ from supersam.space.parts import part_from_key
 from supersam.space.terms import space_parts
 
 SCHEMA = 2
+NAME = r"^[a-z0-9][a-z0-9.-]*$"
 
 
 class Latency(NamedTuple):
@@ -53,7 +54,7 @@ class LatencyTable(Model):
     """One device with one runtime at one precision."""
 
     schema_version: Literal[2] = Field(alias="schema")
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    name: str = Field(pattern=NAME)
     aliases: tuple[str, ...] = ()
     device: Device
     runtime: Runtime
@@ -97,6 +98,8 @@ class LatencyTable(Model):
         for name, network in self.networks.items():
             if network.method == "interpolated":
                 raise Fault("a network is timed or predicted, never interpolated", "networks", name, "method")
+            if network.role in ("calibration", "held-out") and network.method != "measured":
+                raise Fault(f"a network for {network.role} must be measured", "networks", name, "method")
         best = self.best_grade
         if self.grade < best.grade:
             raise Fault(f"grade {self.grade} is too good, at best {best.grade}: {best.why}", "grade")

@@ -134,9 +134,21 @@ def power_mode() -> str:
     return mode.group(1) if mode else ""
 
 
+def clocks_locked(mhz: dict[str, list[float]], has_nvidia_card: bool) -> bool | None:
+    """Return whether the clocks that count stand still; None where the system does not show them.
+
+    Other parts of a board, such as its video encoder, have clocks that nobody locks; a card's are not in these files.
+    """
+    known = [mhz[kind] for kind in ("gpu", "memory", "cpu") if kind in mhz]
+    if not known or (has_nvidia_card and "gpu" not in mhz):
+        return None
+    return all(low == high for low, high, _ in known)
+
+
 def device_state(runtime_version: str) -> Any:
     """Return all that is worth keeping beside the numbers."""
     mhz = clocks()
+    card = tell("nvidia-smi", "--query-gpu=name,driver_version,power.limit", "--format=csv,noheader")
     cpu = re.search(r"^model name\s*:\s*(.+)$", read("/proc/cpuinfo"), re.MULTILINE)
     on_mac = platform.system() == "Darwin"
     return {
@@ -150,11 +162,9 @@ def device_state(runtime_version: str) -> Any:
         "power_mode": power_mode(),
         "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "clocks_mhz": mhz,
-        "clocks_locked": all(low == high for low, high, _ in mhz.values()) if mhz else None,
+        "clocks_locked": clocks_locked(mhz, bool(card)),
         "jetson_clocks": tell("jetson_clocks", "--show"),
-        "nvidia_smi": tell(
-            "nvidia-smi", "--query-gpu=name,driver_version,clocks.sm,clocks.mem,power.limit", "--format=csv,noheader"
-        ),
+        "nvidia_smi": card,
         "temperatures_c": temperatures(),
         "load": os.getloadavg()[0],
         "runtime_version": runtime_version,
@@ -437,7 +447,10 @@ class InPython(Runtime):
         wanted = {key: self.manifest[key] for key in ("threads", "options", "least_s", "least_samples", "warm_up_s")}
         wanted.update(runtime=self.manifest["runtime"], model=model)
         text = run_program([self.found, os.path.abspath(__file__), "time", json.dumps(wanted)], self.limit_s)
-        return json.loads(text.strip().splitlines()[-1])
+        answers = [line for line in text.splitlines() if line.startswith("{")]  # a warning may come after
+        if not answers:
+            raise Failure(f"{self.package} told no times")
+        return json.loads(answers[-1])
 
 
 class OnnxRuntime(InPython):
@@ -452,9 +465,11 @@ class OnnxRuntime(InPython):
         if wanted["threads"]:
             options.intra_op_num_threads = options.inter_op_num_threads = wanted["threads"]
         options.log_severity_level = 3
-        session = ort.InferenceSession(
-            wanted["model"], options, providers=wanted["options"] or ["CPUExecutionProvider"]
-        )
+        providers = wanted["options"] or ["CPUExecutionProvider"]
+        session = ort.InferenceSession(wanted["model"], options, providers=providers)
+        if session.get_providers()[0] != providers[0]:  # it takes the CPU and only warns
+            has = ", ".join(ort.get_available_providers())
+            raise Failure(f"onnxruntime cannot run on {providers[0]} here; it has {has}")
         types = {"tensor(float)": numpy.float32, "tensor(float16)": numpy.float16}
         feed = {x.name: numpy.random.standard_normal(x.shape).astype(types[x.type]) for x in session.get_inputs()}
         return lambda: session.run(None, feed)
@@ -675,9 +690,10 @@ def measure(folder: Folder, forced: list[str]) -> None:
             try:
                 values = timed(runtime, model, build)
                 folder.append(event="timing", step=step, name=name, round=round_number, build=build, **values)
-            except Failure as problem:
+            except (Failure, LookupError, ValueError, FileNotFoundError) as problem:  # the others can be measured
                 broken.add(item)
-                folder.append(event="failed", step=step, name=name, message=str(problem))
+                message = str(problem) if isinstance(problem, Failure) else repr(problem)
+                folder.append(event="failed", step=step, name=name, message=message)
         if not left[item, build]:
             runtime.forget(model, build)
     folder.append(event="end", state=device_state(version))

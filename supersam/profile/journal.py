@@ -2,10 +2,12 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from supersam._paths import write_atomically
 from supersam.errors import DamagedError, UsageError
 from supersam.latency import same_conditions
 from supersam.profile.protocol import Timing
@@ -28,6 +30,7 @@ class Journal:
         """
         self.path = path
         self._timings: dict[str, dict[int, Timing]] = defaultdict(dict)
+        self._forced: dict[str, None] = {}
         if path.exists() and b"\n" in path.read_bytes():  # without one, a crash tore its first line
             self._read(conditions)
         else:
@@ -42,6 +45,14 @@ class Journal:
         """Keep a timing."""
         self._append({"name": name, "round": at, **asdict(timing)})
         self._timings[name][at] = timing
+
+    def overrule(self, reasons: Iterable[str]) -> tuple[str, ...]:
+        """Keep what was overruled to measure now; return all that ever was, also before an interruption."""
+        new = [reason for reason in reasons if reason not in self._forced]
+        if new:
+            self._append({"forced": new})
+            self._forced |= dict.fromkeys(new)
+        return tuple(self._forced)
 
     @property
     def timings(self) -> dict[str, list[Timing]]:
@@ -71,10 +82,13 @@ class Journal:
             )
         if not lines[-1].endswith("\n"):  # torn by a crash: drop it, so that the next line starts clean
             lines.pop()
-            self.path.write_text("".join(lines))
+            write_atomically(self.path, "".join(lines))
         for number, line in enumerate(lines[1:], start=2):
             try:
                 entry = json.loads(line)
+                if "forced" in entry:
+                    self._forced |= dict.fromkeys(map(str, entry["forced"]))
+                    continue
                 name, at = str(entry.pop("name")), int(entry.pop("round"))
                 self._timings[name][at] = _timing(entry)
             except (AttributeError, KeyError, TypeError, ValueError) as problem:

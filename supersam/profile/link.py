@@ -26,6 +26,10 @@ class Target:
     folder: str = ".cache/supersam/profile"  # of all measurements, from the home folder unless absolute
     program: str = ""  # trtexec, benchmark_model, executor_runner; empty: where they usually are
 
+    def __post_init__(self) -> None:
+        # "~" is quoted on its way and would be a folder of that name; ssh begins in the home folder anyway
+        object.__setattr__(self, "folder", self.folder.removeprefix("~/"))
+
     @staticmethod
     def parse(text: str) -> tuple[str, int | None]:
         """Return address and port of ``user@host`` or ``user@host:port``.

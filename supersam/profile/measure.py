@@ -104,10 +104,11 @@ def profile(
         device: the name of the table.
         journal_file: an interrupted measurement goes on from it.
         on_item: called with its name after every item of every round.
-        forced: what was overruled to measure at all.
+        forced: what was overruled to measure at all; what the journal says of earlier calls joins it.
     """
     conditions = conditions_of(runtime, protocol)
     journal = Journal(journal_file, conditions)
+    forced = journal.overrule(forced)
     collector = Collector(runtime, protocol, journal, clock, on_item)
     collector.collect(plan.items, plan.sentinel)
     alone = doubtful(plan, journal.timings)

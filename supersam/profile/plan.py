@@ -13,7 +13,8 @@ from typing import Literal
 from supersam.latency import space_parts
 from supersam.space import BLOCK_TYPES, AnyArchitecture, Part, SearchSpace
 
-SHORT, LONG = 2, 6  # copies in the two chains of a part
+LENGTHS = (6, 2, 1)  # copies in the chains of a part
+BESIDE = 2  # copies of its neighbour that a border is timed with
 CALIBRATION_NETWORKS = 24
 SENTINEL_CANDIDATES = 33
 REPEATABLE = (*BLOCK_TYPES, "fuse", "sam_layer")  # what comes out has the shape of what goes in
@@ -124,26 +125,27 @@ def derivation_of(part: Part, parts: Iterable[Part]) -> Derivation:
 
     The model behind it: T(parts in a row) = call + in(first) + sum of the parts + out(last), where ``in`` and ``out``
     are what crossing the border of the engine costs for a tensor of that shape. A block has the same shape on both
-    sides, so its chains of k copies take T(k) = k * block + c with c = call + in + out; two lengths give both:
+    sides, so its chains of k copies lie on a line, T(k) = k * block + c with c = call + in + out. Noise is a share of
+    the time, so the line is fitted with weights 1 / k^2; chains of 1, 2 and 6 copies give
 
-        block = (T(6) - T(2)) / 4        c = T(2) - 2 * block = 1.5 * T(2) - 0.5 * T(6)
+        block = 0.158 T(6) + 0.211 T(2) - 0.368 T(1)        c = -0.184 T(6) - 0.079 T(2) + 1.263 T(1)
 
-    Half of c is taken for each side. A border between blocks L and R (in this order) is timed with its neighbour R:
-    T(border, R, R) = c_L / 2 + border + 2 * R + c_R / 2, and T(R, R) = c_R + 2 * R, hence
+    with 1.1 times the relative noise of one timing in a block, and 1.7 times the block's share of it in c; the slope
+    of two chains of 2 and 6 copies has 1.6 and 4.2. Half of c is taken for each side. A border between blocks L and R
+    (in this order) is timed with its neighbour R: T(border, R, R) = c_L / 2 + border + 2 * R + c_R / 2, and
+    T(R, R) = c_R + 2 * R, hence
 
         border = T(border, R, R) - T(R, R) + (c_R - c_L) / 2
 
     A lateral of the neck has its neighbour before it and the fusion behind it: the same with both sides exchanged.
     A network pays for its own input and output once. They belong to the parts at its ends: without L (stem,
-    patch embedding) nothing is taken off for it, nor without R (neck of a plain ViT); the fusion keeps half of its c,
-    and block + c / 2 = T(2) / 2.
+    patch embedding) nothing is taken off for it, nor without R (neck of a plain ViT); the fusion keeps half of its c.
     """
     known = list(parts)
     if part.kind == "fuse":
-        return Derivation(part, "chain", ((0.5, _chain(part, SHORT)),))
+        return Derivation(part, "chain", _summed(_of_chains(part, SLOPE) + _border_cost(part, 0.5)))
     if part.kind in REPEATABLE:
-        step = 1 / (LONG - SHORT)
-        return Derivation(part, "chain", ((step, _chain(part, LONG)), (-step, _chain(part, SHORT))))
+        return Derivation(part, "chain", _of_chains(part, SLOPE))
     before, after = _neighbours(part, known)
     match part.kind:
         case "stem" | "sam_patch" if after is not None:
@@ -159,22 +161,34 @@ def derivation_of(part: Part, parts: Iterable[Part]) -> Derivation:
     return Derivation(part, "border", _summed(terms))
 
 
-def _chain(part: Part, copies: int) -> Item:
-    return Item((part,) * copies)
-
-
 Terms = tuple[tuple[float, Item], ...]
 
 
+def _line(lengths: tuple[int, ...]) -> tuple[dict[int, float], dict[int, float]]:
+    """Return by length what T(length) weighs in slope and intercept of the line, the noise being a share of T."""
+    trust = {k: 1 / k**2 for k in lengths}
+    total = sum(trust.values())
+    mean = sum(trust[k] * k for k in lengths) / total
+    spread = sum(trust[k] * (k - mean) ** 2 for k in lengths)
+    slope = {k: trust[k] * (k - mean) / spread for k in lengths}
+    return slope, {k: trust[k] / total - mean * slope[k] for k in lengths}
+
+
+SLOPE, INTERCEPT = _line(LENGTHS)
+
+
+def _of_chains(part: Part, weights: dict[int, float], scale: float = 1.0) -> Terms:
+    return tuple((scale * weight, Item((part,) * copies)) for copies, weight in weights.items())
+
+
 def _difference(border: tuple[Part, ...], neighbour: Part, leading: bool) -> Terms:
-    chain = (neighbour,) * SHORT
+    chain = (neighbour,) * BESIDE
     return (1.0, Item(border + chain if leading else chain + border)), (-1.0, Item(chain))
 
 
 def _border_cost(part: Part, weight: float) -> Terms:
     """Return what input, output and call of a chain cost, as terms."""
-    slope = SHORT / (LONG - SHORT)
-    return (weight * (1 + slope), _chain(part, SHORT)), (-weight * slope, _chain(part, LONG))
+    return _of_chains(part, INTERCEPT, weight)
 
 
 def _summed(terms: Terms) -> Terms:

@@ -340,6 +340,13 @@ def read_journal(path: Path) -> DeviceJournal:
 def _timing(event: dict[str, Any]) -> DeviceTiming:
     fields: Sequence[str] = list(DeviceTiming.__dataclass_fields__)
     found = DeviceTiming(**{name: event[name] for name in fields if name in event})
-    if not 0 < found.ms < float("inf"):
-        raise ValueError(f"{found.ms} ms")
+    for name in ("ms", "cpu_ms", "p25", "p75", "p99"):
+        value = getattr(found, name)
+        if value is None and name != "ms":
+            continue
+        if type(value) not in (int, float) or not 0 < value < float("inf"):
+            raise ValueError(f"{name} is {value!r}, not a time")
+    for name in ("round", "build", "samples"):
+        if type(getattr(found, name)) is not int:
+            raise ValueError(f"{name} is {getattr(found, name)!r}, not a number")
     return found

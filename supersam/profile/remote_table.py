@@ -39,6 +39,10 @@ class Wanted:
     rounds: int = 3
     options: tuple[str, ...] = ()
 
+    def counts_cpu_time(self, runtime: DeviceRuntime) -> bool:
+        """Return whether CPU time counts: where it is asked for and told, and the CPU is what computes."""
+        return self.clock == "cpu" and runtime.tells_cpu_time and set(self.options) <= {"CPUExecutionProvider"}
+
 
 @dataclass
 class Measured:
@@ -83,8 +87,9 @@ def profile_remote(
     runtime = device_runtime(wanted.runtime)
     precision = wanted.precision or runtime.precisions[0]
     runtime.check(precision)
-    if wanted.clock == "cpu" and not runtime.tells_cpu_time:
-        say(f"{wanted.runtime} tells no CPU time; its own clock counts")
+    counts_cpu = wanted.counts_cpu_time(runtime)
+    if wanted.clock == "cpu" and not counts_cpu:
+        say(f"{wanted.runtime} tells no CPU time of what computes; its own clock counts")
     items = {item.name: item for item in (plan.sentinel, *plan.items)}
     measured = Measured()
 
@@ -106,7 +111,7 @@ def profile_remote(
             say(f"left out: {name}: {message}")
 
     collect(plan.items, journal)
-    timings = _by_item(measured, wanted)
+    timings = _by_item(measured, counts_cpu)
     left = _without(plan, measured.failed)
     if not left.derivations:
         name, message = next(iter(measured.failed.items()))
@@ -114,9 +119,9 @@ def profile_remote(
     alone = doubtful(left, timings)
     if alone:
         collect(alone, alone_journal(journal))
-        timings = _by_item(measured, wanted)
+        timings = _by_item(measured, counts_cpu)
         left = _without(left, measured.failed, [item.name for item in alone])
-    sentinel = [_timing(timing, wanted) for timing in measured.timings.get(plan.sentinel.name, [])]
+    sentinel = [_timing(timing, counts_cpu) for timing in measured.timings.get(plan.sentinel.name, [])]
     header = _header(device, plan, wanted, runtime, precision, measured.states)
     table = table_from_timings(left, timings, sentinel, header, tuple(measured.forced))
     return _with_what_is_known(table, measured, runtime), timings
@@ -143,10 +148,10 @@ def _job(runtime: DeviceRuntime, wanted: Wanted, precision: str, names: tuple[st
     )
 
 
-def _timing(found: DeviceTiming, wanted: Wanted) -> Timing:
+def _timing(found: DeviceTiming, counts_cpu: bool) -> Timing:
     """Return a timing in the terms of this machine's own; what a runtime does not tell repeats what it tells."""
     scale = 1.0
-    if wanted.clock == "cpu" and found.cpu_ms:
+    if counts_cpu and found.cpu_ms:
         scale = found.cpu_ms / found.ms
     return Timing(
         ms=scale * found.ms,
@@ -161,14 +166,14 @@ def _timing(found: DeviceTiming, wanted: Wanted) -> Timing:
     )
 
 
-def _by_item(measured: Measured, wanted: Wanted) -> dict[str, list[Timing]]:
+def _by_item(measured: Measured, counts_cpu: bool) -> dict[str, list[Timing]]:
     """Return one timing for each round of every item; the sentinel has more, the first one of a round counts."""
     found: dict[str, list[Timing]] = {}
     for name, timings in measured.timings.items():
         first: dict[int, DeviceTiming] = {}
         for timing in timings:
             first.setdefault(timing.round, timing)
-        found[name] = [_timing(first[number], wanted) for number in sorted(first)]
+        found[name] = [_timing(first[number], counts_cpu) for number in sorted(first)]
     return found
 
 
@@ -214,7 +219,7 @@ def _header(
         "threads": wanted.threads if runtime.kind == "cpu" else None,
         "input": runtime.input,
         "power": _power(state).model_dump(),
-        "clock": "cpu" if wanted.clock == "cpu" and runtime.tells_cpu_time else runtime.clock,
+        "clock": "cpu" if wanted.counts_cpu_time(runtime) else runtime.clock,
         "host": {**host, "temperatures_c": heat, "fingerprint_sha256": fingerprint},
         "sources": (f"measured by {command} --rounds {wanted.rounds}",),
         "licence": "CC0-1.0",
@@ -228,8 +233,8 @@ def _power(state: dict[str, Any]) -> Power:
         mode=state["power_mode"] or (f"governor {governor}" if governor else "not controlled"),
         clocks_locked=state["clocks_locked"],
         governor=governor,
-        gpu_mhz=mhz["gpu"][2] if "gpu" in mhz else None,
-        memory_mhz=mhz["memory"][2] if "memory" in mhz else None,
+        gpu_mhz=mhz["gpu"][2] if "gpu" in mhz and state["clocks_locked"] else None,  # a free clock idles now
+        memory_mhz=mhz["memory"][2] if "memory" in mhz and state["clocks_locked"] else None,
         note="" if mhz else "the kernel shows no clocks",
     )
 

@@ -46,6 +46,25 @@ class Phase(Section):
         return self
 
 
+class BalancedLoss(Section):
+    """A focal loss that weighs object and background alike, before SAM's own (docs/decisions/0006)."""
+
+    until: Share = 0.5  # share of the training up to which it stands alone
+    plain_from: Share = 0.8  # share of the training from which SAM's own does
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "BalancedLoss":
+        if self.plain_from < self.until:
+            raise ValueError(f"plain_from ({self.plain_from}) is before until ({self.until})")
+        return self
+
+    def share_at(self, progress: float) -> float:
+        """Return the share of the balanced loss at a point of the training, 0 to 1."""
+        if progress < self.until or progress >= self.plain_from:
+            return float(progress < self.until)
+        return (self.plain_from - progress) / (self.plain_from - self.until)
+
+
 class Shrinking(Section):
     """Progressive shrinking (https://arxiv.org/abs/1908.09791): dimensions become elastic one after another."""
 
@@ -105,6 +124,7 @@ class TrainConfig(Section):
     max_skipped_share: float = Field(default=0.05, ge=0, le=1)  # of damaged samples; more end the training
     initial: Initial | None = None
     distillation: Distillation | None = None
+    balanced_loss: BalancedLoss | None = BalancedLoss()  # null: SAM's own throughout, from weights that can segment
     phases: tuple[Phase, ...] = (Phase(),)
     architecture: dict[str, Any] | None = None  # as in a candidate's JSON: what `subnets: fixed` trains alone
     shrinking: Shrinking | None = None

@@ -1,7 +1,7 @@
 """SAM's training losses (https://arxiv.org/abs/2304.02643, appendix A), on soft masks at stride 4.
 
 Objects here are often a hundredth of the image, and from fresh weights the plain focal loss settles at empty masks.
-So a training begins with a focal loss that gives object and background equal weight, and ends with SAM's own.
+So a training may begin with a focal loss that gives object and background equal weight (``config.BalancedLoss``).
 """
 
 import torch
@@ -14,7 +14,6 @@ FOCAL_WEIGHT = 20.0
 FOCAL_GAMMA = 2.0
 FOCAL_ALPHA = 0.25
 BALANCED_WEIGHT = 2.0
-BALANCED_UNTIL, PLAIN_FROM = 0.5, 0.8  # share of the training
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -41,11 +40,6 @@ def balanced_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     inside = (focal * target).sum(dim=(-2, -1)) / target.sum(dim=(-2, -1)).clamp(min=1)
     outside = (focal * background).sum(dim=(-2, -1)) / background.sum(dim=(-2, -1)).clamp(min=1)
     return inside + outside
-
-
-def balance_at(progress: float) -> float:
-    """Return the share of the balanced focal loss at a point of the training, 0 to 1."""
-    return min(1.0, max(0.0, (PLAIN_FROM - progress) / (PLAIN_FROM - BALANCED_UNTIL)))
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from supersam.space import AnyArchitecture, SearchSpace, architecture_from_dict
 from supersam.train.config import Phase, TrainConfig
 from supersam.train.loss_model import LossModel
-from supersam.train.losses import balance_at
 from supersam.train.objective import Settings
 from supersam.train.sampling import allowed_at, subnets_of_step, with_removal
 
@@ -39,7 +38,7 @@ def plan_step(
         lesson.weight_at(progress) for lesson in config.distillation.lessons
     )
     settings = Settings(
-        balance=balance_at(progress),
+        balance=config.balanced_loss.share_at(progress) if config.balanced_loss else 0.0,
         correction_rounds=phase.correction_rounds if corrects else 0,
         give_masks=rng.random() < 0.5,
         seed=rng.getrandbits(31),

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from supersam.latency import LatencyTable, Network, load_table
+from supersam.cli.devices import interval_factor
+from supersam.latency import Composition, LatencyTable, Network, load_table
 from supersam.space import load_space
 
 
@@ -70,6 +71,13 @@ def test_list_tells_how_far_to_trust_each(supersam: Any) -> None:
         assert f"x{device['interval_factor']:.2f}" in lines[device["name"]]
         assert device["method"] in lines[device["name"]]
         assert device["why"]
+
+
+def test_sums_that_no_network_has_checked_have_no_interval() -> None:
+    table = load_table("cpu-x86-1t")
+
+    assert interval_factor(table) is not None
+    assert interval_factor(table.model_copy(update={"composition": Composition()})) is None
 
 
 def test_unknown_and_damaged_tables_are_told_in_one_line(supersam: Any, tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ from dashboard.agreement_figure import draw_agreement
 from dashboard.agreement_parts import section
 from dashboard.data import Data
 from dashboard.details import details
+from dashboard.devices_parts import facts
+from dashboard.devices_trust import trust
 from dashboard.look import look
 from dashboard.theme import palette
 from dashboard.to_html import render
 from dashboard.view import View
-from supersam.latency import LatencyTable, Network, Quality, Runtime
+from supersam.latency import LatencyTable, Network, Quality, Runtime, Transfer
 from supersam.results import Run
 from supersam.results.timed import Prediction, Timed, TimedSubnet, save_timed
 from supersam.space import load_space
@@ -159,3 +161,22 @@ def test_a_damaged_record_of_times_is_a_notice(runs: Path, tables: Path, no_arch
 
     assert isinstance(found, View)
     assert "timed.json is damaged" in found.notices[0]
+
+
+def test_what_a_grade_says_is_said_once(make: Any):
+    assert "E</span> estimated, not measured<" in render(facts(make.estimated_table())).replace("\n", "")
+    board = render(facts(make.measured_table("board", [SPACE.smallest()])))
+    assert "repeats within 3 % (clocks were not locked; repeats vary by 2 %)" in board
+
+
+def test_what_was_carried_over_or_overruled_is_said(make: Any):
+    carried = {"source": "big-board", "law": "twice as slow", "coefficients": {"a": 2.0}, "spread": 1.4, "networks": 15}
+    update = {"transfer": Transfer.model_validate(carried), "quality": Quality(forced=("the machine is busy",))}
+    table = make.estimated_table().model_copy(update=update | {"input": "one image", "exporter": "onnx 1"})
+
+    text = render(trust(table, None))
+    assert "carried over from big-board" in text
+    assert "twice as slow; fitted on 15 networks" in text
+    assert "÷1.4 to ×1.4" in text
+    said = render(facts(table))
+    assert all(words in said for words in ("the machine is busy", "one image", "onnx 1"))

@@ -44,6 +44,11 @@ def test_plotly_is_asked_for_before_the_servers_first_answer_and_once(visit: Any
     page.goto(visit.address + "zoo")
     page.wait_for_selector(".area-table table")
     assert sum("plotly" in url and url.endswith(".js") for url in asked) == 1, "a page without a figure needs none"
+    page.click("nav a:text-is('Explore')")
+    page.wait_for_selector(".scatterlayer .trace .point")
+    loaded = [url for url in asked if "plotly" in url and url.endswith(".js")]
+    assert len(loaded) == 2
+    assert all(url.endswith("/plotly-basic.min.js") for url in loaded)
 
 
 def test_a_click_on_a_point_selects_it(visit: Any, view: View):
@@ -252,3 +257,62 @@ def test_subnets_are_compared_on_every_device(visit: Any, view: View):
     page.click("#explore-compare button:text-is('Remove') >> nth=0")
     page.wait_for_selector("text=Compare (1 of 4)")
     visit.wait_for_query(compare=view.front[1].digest)
+
+
+def test_dominated_subnets_are_rows_where_they_are_asked_for(visit: Any, view: View):
+    page = visit.open()
+    dominated = view.dominated[0].digest
+    assert dominated not in page.inner_text("#explore-table")
+
+    page.focus("button:text-is('dominated too')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"#explore-table tr:has-text('{dominated}')")
+    visit.wait_for_query(rows="all")
+    page.focus(f"tr button:has-text('{dominated}')")
+    page.keyboard.press("Enter")
+    visit.wait_for_subnet(dominated)
+    assert "dominated" in page.inner_text("#explore-heading")
+    assert "rows=all" in page.get_attribute("#explore-exports a", "href")
+
+
+def test_the_selected_point_has_its_intervals_as_bars(visit: Any, view: View):
+    page = visit.open(f"?subnet={view.front[1].digest}")
+    visit.wait_for_subnet(view.front[1].digest)
+    found = view.front[1]
+    page.wait_for_function(
+        "(ms) => document.querySelector('.js-plotly-plot').data.at(-1).x[0] === ms", arg=found.latency.ms
+    )
+
+    selected = "document.querySelector('.js-plotly-plot').data.at(-1)"
+    bars = page.evaluate(f"[{selected}.error_x, {selected}.error_y]")
+    low, high = found.accuracy.interval
+    assert bars[0]["array"] == pytest.approx([found.latency.hi - found.latency.ms])
+    assert bars[1]["array"] == pytest.approx([high - found.accuracy.value])
+    assert bars[1]["arrayminus"] == pytest.approx([found.accuracy.value - low])
+
+
+def test_back_to_explore_brings_its_state_back(visit: Any, view: View):
+    page = visit.open("?device=phone-test&budget=20ms")
+    digest = page.inner_text("#explore-table tbody tr:nth-child(2) button")
+    page.click("#explore-table tbody tr:nth-child(2) button")
+    visit.wait_for_query(subnet=digest)
+    before = visit.query()
+
+    page.click("nav a:text-is('Zoo')")
+    page.wait_for_selector("h1:text-is('Zoo')")
+    page.go_back()
+    page.wait_for_selector(".scatterlayer .trace .point")
+    visit.wait_for_subnet(digest)
+
+    assert visit.query() == before == {"device": "phone-test", "budget": "20ms", "subnet": digest}
+    assert page.input_value("#explore-budget") == "20ms"
+
+
+def test_the_first_tab_skips_to_the_content(visit: Any):
+    page = visit.open()
+
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.innerText") == "Skip to content"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('main') !== null")

@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from plotly.offline import get_plotlyjs_version
 from typer.testing import CliRunner
 
+import dashboard
 from dashboard import build
 from supersam.cli.main import app
 from supersam.errors import MissingError
@@ -44,4 +46,21 @@ def test_the_command_says_where_it_is(runs: Path, tmp_path: Path):
 
     assert answer.exit_code == 0, answer.output
     found = json.loads(answer.stdout)
-    assert Path(found["path"]).stat().st_size == found["bytes"] > 4_000_000
+    assert Path(found["path"]).stat().st_size == found["bytes"] > 1_000_000
+
+
+def test_plotly_is_the_part_that_draws_our_figures_and_of_the_version_that_python_writes_for(page: str):
+    found = re.search(r"plotly\.js \(basic - minified\) v(\d+)\.", page)
+
+    assert found is not None
+    assert found[1] == get_plotlyjs_version().split(".")[0], "renew dashboard/assets/plotly-basic.min.js"
+    figures = json.loads(re.search(r'type="application/json">(.*?)</script>', page, re.DOTALL)[1])["figures"]  # type: ignore[index]
+    drawn = {trace["type"] for themes in figures.values() for figure in themes.values() for trace in figure["data"]}
+    assert drawn == {"scatter"}
+
+
+def test_the_licence_of_what_is_shipped_lies_beside_it():
+    text = (Path(dashboard.__file__).parent / "assets" / "plotly-basic.LICENSE.txt").read_text()
+
+    assert "Plotly" in text
+    assert "The above copyright notice and this permission notice shall be included" in text

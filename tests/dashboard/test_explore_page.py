@@ -1,5 +1,6 @@
 """The page as a browser asks for it, without a browser."""
 
+import ast
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from flask.testing import FlaskClient
 
+import dashboard
 from dashboard import create_app
 from supersam.latency import LatencyTable
 
@@ -103,6 +105,44 @@ def test_the_name_it_is_served_under_is_answered(runs: Path, tables: Path, no_ar
 
     assert client.get("/", headers={"Host": "lab-pc:8050"}).status_code == 200
     assert client.get("/", headers={"Host": "other-pc:8050"}).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/zoo/nowhere", "/etc/passwd", "/..%2f..%2fetc/passwd"])
+def test_a_path_that_is_not_ours_is_refused(client: FlaskClient, path: str):
+    with client.get(path) as answer:
+        assert answer.status_code == 404
+        assert b"import " not in answer.data
+
+
+@pytest.mark.parametrize("path", ["/", "/run", "/zoo", "/zoo/", "/devices", "/playground", "/_dash-layout"])
+def test_a_path_that_is_ours_is_answered(client: FlaskClient, path: str):
+    assert client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://127.0.0.1:8050", 200), ("http://[::1]:8050", 200), ("https://evil.example", 403), ("null", 403)],
+)
+def test_the_forms_of_other_sites_are_refused(client: FlaskClient, origin: str, status: int):
+    assert client.get("/_dash-layout", headers={"Origin": origin}).status_code == status
+    assert (client.post("/_dash-update-component", headers={"Origin": origin}).status_code == 403) is (status == 403)
+
+
+def test_nothing_of_a_debug_mode_is_served(client: FlaskClient):
+    html = client.get("/").text
+
+    assert client.application.debug is False
+    assert "hot_reload" not in html
+    assert '"ui":true' not in html.replace(" ", "")
+
+
+def test_no_module_of_the_dashboard_evaluates_text_or_unpickles():
+    for file in Path(dashboard.__file__).parent.rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        assert not named & {"eval", "exec", "compile", "__import__"}, file
+        assert not imported & {"pickle", "marshal", "shelve", "dill"}, file
 
 
 @pytest.mark.parametrize("query", ODD_QUERIES, ids=str)
@@ -250,7 +290,29 @@ def test_plotly_is_named_in_the_head_where_it_is_served(client: FlaskClient):
     address = re.search(r'data-plotly="([^"]+)"', head)
 
     assert address is not None
-    answer = client.get(address[1])
-    assert answer.status_code == 200
-    assert b"plotly.js v" in answer.data[:200]
+    with client.get(address[1]) as answer:
+        assert answer.status_code == 200
+        assert b"plotly.js (basic - minified) v" in answer.data[:200]
     assert 'data-figures="/ /run"' in head
+
+
+def test_a_subnet_that_the_filters_leave_out_stays_and_is_said(client: FlaskClient):
+    everything = ask(client, "explore-details")["explore-selected"]["data"]["digest"]
+    for resolution in ("256", "384", "512"):
+        sent = {"explore-subnet": everything, "explore-state": {"resolution": resolution}}
+        answer = ask(client, "explore-details", **sent)
+        heading = json.dumps(answer["explore-heading"])
+        assert answer["explore-selected"]["data"]["digest"] == everything
+        assert answer["explore-selected"]["data"]["is_chosen"] is True
+        is_left_out = f"input {resolution}px" not in heading
+        assert ("does not pass the filters" in heading) is is_left_out
+        assert ("left out by the filters" in answer["explore-spoken"]["children"]) is is_left_out
+
+
+def test_the_selected_point_carries_both_intervals(client: FlaskClient):
+    found = ask(client, "explore-details")["explore-selected"]["data"]
+
+    assert found["ms_90"][0] < found["ms"] < found["ms_90"][1]
+    assert found["accuracy_95"][0] < found["accuracy"] < found["accuracy_95"][1]
+    bars = ask(client, "explore-base")["explore-base"]["data"]["data"][-1]
+    assert {"error_x", "error_y"} <= bars.keys(), "the browser fills these"

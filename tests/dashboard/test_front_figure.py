@@ -7,15 +7,15 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from dashboard import front as fronts
+from dashboard import cloud
 from dashboard.data import Data
 from dashboard.figure_layout import blank
 from dashboard.figures import CONFIG, draw_front
-from dashboard.front import Front, describe_front, facts, thin, ticks
+from dashboard.front import Front, Group, describe_front, facts, ticks
 from dashboard.look import look
 from dashboard.theme import PALETTES, palette
 from dashboard.view import View
-from supersam.latency import LatencyTable
+from supersam.latency import METHODS, LatencyTable
 from supersam.results import Candidate, pareto_front
 
 LIGHT = palette("light")
@@ -96,6 +96,28 @@ def test_markers_are_filled_for_measured_latency(make: Any, tmp_path: Path, tabl
 
     assert {group.symbol for group in groups} <= {"circle", "diamond"}
     assert all(group.latency_method == "measured" for group in groups)
+
+
+def test_every_way_of_knowing_has_a_marker_of_its_own():
+    symbols = {
+        (source, method): Group(source, method, True, []).symbol
+        for source in ("measured", "predicted")
+        for method in METHODS
+    }
+
+    assert len(set(symbols.values())) == len(symbols)
+    assert symbols["measured", "measured"] == "circle"
+    assert symbols["predicted", "transferred"] == "diamond-cross-open"
+    for symbol in symbols.values():
+        assert go.scatter.Marker(symbol=symbol).symbol == symbol, "plotly knows it"
+
+
+def test_the_selected_point_is_left_to_the_browser_with_bars_for_both_intervals(figure: go.Figure):
+    selected = figure.data[-1]
+
+    assert not selected.x
+    assert selected.error_x.symmetric is selected.error_y.symmetric is False
+    assert (selected.error_x.color, selected.error_y.color) == (LIGHT.ink, LIGHT.ink)
 
 
 def test_each_way_of_knowing_is_in_the_legend_once(figure: go.Figure):
@@ -183,10 +205,10 @@ def test_hover_text_is_escaped(view: View):
 
 
 def test_a_large_cloud_is_thinned_and_keeps_its_outline(view: View, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fronts, "DRAWN_DOMINATED", 20)
-    monkeypatch.setattr(fronts, "CELLS", (5, 3))
+    monkeypatch.setattr(cloud, "DRAWN", 20)
+    monkeypatch.setattr(cloud, "CELLS", (5, 3))
 
-    few = thin(view.candidates)
+    few = cloud.thin(view.candidates)
 
     assert len(few) <= 15
     assert {one.digest for one in few} <= {one.digest for one in view.candidates}

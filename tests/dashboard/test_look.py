@@ -7,10 +7,13 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from dashboard import front_table as table_of_front
 from dashboard import wording
 from dashboard.data import Data
+from dashboard.front_table import front_table
 from dashboard.look import look
 from dashboard.query import clean, read_budget, search
+from dashboard.to_html import render
 from dashboard.view import Nothing, View
 from supersam.errors import UsageError
 from supersam.latency import LatencyTable
@@ -253,3 +256,36 @@ def test_the_archive_is_extracted_from_the_starter(make: Any, tmp_path: Path, ta
     found = view(Data(tmp_path / "runs", tables, archive))
 
     assert (found.source.argument, found.budget_ms, found.query) == ("starter", None, "")
+
+
+def test_the_table_lists_the_dominated_where_they_are_asked_for(data: Data, monkeypatch: pytest.MonkeyPatch):
+    front, whole = view(data), view(data, rows="all")
+    dominated = [one.digest for one in whole.dominated]
+
+    assert sorted(dominated) == sorted({one.digest for one in whole.candidates} - whole.front_digests)
+    accuracies = [one.accuracy.value for one in whole.dominated]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert (front.query, whole.query) == ("", "rows=all")
+    assert dominated[0] not in render(front_table(front))
+    assert all(digest in render(front_table(whole)) for digest in dominated)
+    assert f"{len(dominated)} dominated subnets, the most accurate first<" in render(front_table(whole))
+    monkeypatch.setattr(table_of_front, "DOMINATED", 5)
+    text = render(front_table(whole))
+    assert dominated[4] in text
+    assert dominated[5] not in text
+    assert "these are 5, CSV and JSON have all" in text
+    assert "There is no choice of rows 'some'" in view(data, rows="some").notices[0]
+
+
+def test_a_subnet_that_the_filters_leave_out_is_still_found(data: Data):
+    some = view(data, resolution="256")
+    other = next(one for one in view(data).candidates if one.architecture.resolution != 256)
+
+    assert some.find(other.digest) is None
+    found = some.find_left_out(other.digest)
+    assert found is not None
+    assert found.digest == other.digest
+    assert found.latency[:3] == pytest.approx(other.latency[:3])
+    assert some.place(other) == "left out by the filters"
+    assert some.find_left_out("zzz") is None
+    assert view(data).find_left_out(other.digest) is None

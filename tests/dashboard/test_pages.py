@@ -24,8 +24,8 @@ from supersam.errors import DataError, EnvironmentProblem
 from supersam.space import load_space
 
 PATHS = ["/", "/run", "/zoo", "/devices", "/playground"]
-KEYS = ["source", "device", "budget", "risk", "subnet", "block", "resolution", "params", "macs", "zoo", "against",
-        "compare", "where", "name", "licence", "category", "sort", "space", "ratio", "at"]  # fmt: skip
+KEYS = ["source", "device", "budget", "risk", "subnet", "block", "resolution", "params", "macs", "zoo", "rows",
+        "against", "compare", "where", "name", "licence", "category", "sort", "space", "ratio", "at"]  # fmt: skip
 ODD = [
     "",
     " ",
@@ -134,6 +134,14 @@ def test_a_broken_run_is_said_on_its_page(client: FlaskClient, runs: Path, name:
     assert call(client, "run-table", **{"run-source": "first"})["run-table"]["children"] is None
 
 
+def test_a_run_without_candidates_draws_no_lines_and_says_so(make: Any, client: FlaskClient, runs: Path):
+    make.run(runs / "new", [])
+    shown = call(client, "run-table", **{"run-source": "new"})
+
+    assert shown["run-lines"]["data"] is None
+    assert "No candidate yet" in shown["run-parallel-note"]["children"]
+
+
 def test_a_run_that_is_gone_is_said(client: FlaskClient):
     assert "this run is gone" in json.dumps(call(client, "run-state", **{"run-source": "nowhere"}))
     assert "There is no run 'nowhere'" in page(client, "/run", source="nowhere")
@@ -204,8 +212,8 @@ def test_checkpoints_are_downloaded_by_key_only(client: FlaskClient, runs: Path)
         "0" * 16,
         "best.safetensors",
     ):
-        with client.get(f"/checkpoint/{odd}") as answer:  # dash answers other paths with its page
-            assert answer.status_code == 404 or answer.data.startswith(b"<!DOCTYPE html>")
+        with client.get(f"/checkpoint/{odd}") as answer:
+            assert answer.status_code == 404
 
 
 def upload(content: bytes, kind: str = "image/png") -> str:
@@ -234,6 +242,53 @@ def test_what_is_no_image_is_refused(client: FlaskClient, contents: Any):
         read_upload(contents)
     answer = call(client, "play-problem", **{"play-upload": contents})
     assert contents is None or answer["play-problem"]["children"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_a_fuzz_of_the_exports_gives_a_file_or_says_that_there_is_none(client: FlaskClient, kind: str):
+    rng = random.Random(kind)
+    for _ in range(15):
+        query = {key: rng.choice(ODD) for key in rng.sample(KEYS, 8)}
+        answer = client.get(f"/export/front.{kind}?{urlencode(query)}")
+        assert answer.status_code == 200 or (answer.status_code == 404 and "filters leave nothing" in answer.text)
+
+
+def test_the_dominated_are_exported_where_they_are_asked_for(client: FlaskClient):
+    front, whole = (client.get(f"/export/front.json?rows={rows}").get_json()["subnets"] for rows in ("front", "all"))
+
+    assert [one["digest"] for one in whole[: len(front)]] == [one["digest"] for one in front]
+    assert len({one["digest"] for one in whole}) == 60
+    assert not any(one["on_front"] for one in whole[len(front) :])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_fuzz_of_uploads_is_an_image_or_refused(client: FlaskClient, kind: str):
+    rng = random.Random(kind)
+    whole = picture(40, kind)
+    for _ in range(25):
+        content = bytearray(whole)
+        for _ in range(rng.randint(1, 8)):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        cut = rng.choice([len(content), rng.randrange(len(content))])
+        answer = call(client, "play-problem", **{"play-upload": upload(bytes(content[:cut]))})
+        refused = answer["play-problem"]["children"]
+        assert answer["play-segment"]["disabled"] is bool(refused)
+        assert refused == "" or re.search("not a PNG, JPEG, WEBP image|million are the most", refused)
+
+
+@pytest.mark.parametrize("x", [None, "", "left", -5, 1e9, float("nan"), [], {"a": 1}])
+def test_odd_clicks_are_within_the_image(full: FlaskClient, monkeypatch: pytest.MonkeyPatch, x: Any):
+    asked: list[tuple[float, float]] = []
+
+    def segment(_image: Any, point: tuple[float, float], _architectures: Any) -> Any:
+        asked.append(point)
+        raise DataError("enough")
+
+    monkeypatch.setattr(masks, "segment", segment)
+    sent = {"play-segment": 1, "play-image": upload(picture()), "play-x": x, "play-y": x}
+
+    assert "enough" in json.dumps(call(full, "play-masks", **sent))
+    assert all(0 <= share <= 1 for share in asked[0])
 
 
 def test_an_image_too_large_is_refused(monkeypatch: pytest.MonkeyPatch):

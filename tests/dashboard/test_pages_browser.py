@@ -20,6 +20,10 @@ PAGES = {
     "playground": ("playground", "#play-answer h2"),
 }
 STANDARD = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+# A notice, filters, a switch and all rows.
+EVERYTHING = "?device=phone-test&against=jetson-test&rows=all&resolution=256&risk=none"
+FOCUSABLE = """() => [...document.querySelectorAll('a[href], button, input, summary, [tabindex="0"]')].filter((one) =>
+    !one.disabled && one.tabIndex >= 0 && one.type !== 'file' && one.checkVisibility({ visibilityProperty: true }))"""
 
 
 @pytest.fixture
@@ -40,6 +44,14 @@ def keep(page: Any, name: str) -> None:
     page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
 
 
+def violations(page: Any, axe: str) -> list[Any]:
+    """Return what axe-core finds against WCAG 2.2 AA."""
+    page.evaluate(axe)
+    found = page.evaluate("(tags) => axe.run(document, { runOnly: tags })", STANDARD)
+    assert len(found["passes"]) > 5
+    return [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found["violations"]]
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_has_no_violation_of_wcag(visitor: Any, axe: str, name: str, theme: str):
@@ -48,12 +60,7 @@ def test_a_page_has_no_violation_of_wcag(visitor: Any, axe: str, name: str, them
     page.wait_for_load_state("networkidle")
     keep(page, f"{name}-{theme}")
 
-    page.evaluate(axe)
-    found = page.evaluate("(tags) => axe.run(document, { runOnly: tags })", STANDARD)
-
-    said = [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found["violations"]]
-    assert said == []
-    assert len(found["passes"]) > 10
+    assert violations(page, axe) == []
     assert page.query_selector(".modebar-btn[data-title*='hare']") is None
 
 
@@ -71,11 +78,12 @@ def test_a_page_fits_a_phone(visitor: Any, name: str):
     ("path", "says"), [("", "No run yet"), ("run", "No run yet"), ("playground", "there is no archive")]
 )
 def test_a_page_with_nothing_to_show_says_so(
-    browser: Any, serving: Any, visit_of: Any, tmp_path: Path, path: str, says: str
+    browser: Any, serving: Any, visit_of: Any, axe: str, tmp_path: Path, path: str, says: str
 ):
     with serving(tmp_path / "runs", tmp_path / "tables", tmp_path / "none.json") as address:
-        visit = visit_of(browser, address)
-        visit.open(path, f"text={says}")
+        visit = visit_of(browser, address, bypass_csp=True)
+        page = visit.open(path, f"text={says}")
+        assert violations(page, axe) == []
         assert visit.troubles == []
         visit.context.close()
 
@@ -193,3 +201,106 @@ def test_the_built_page_opens_from_disk_and_asks_for_nothing(visitor: Any, runs:
     digest = row.get_attribute("data-digest")
     page.wait_for_selector(f"section.view:not([hidden]) [data-subnet='{digest}']:not([hidden])")
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_built_page_has_no_violation_and_fits_a_phone(
+    visitor: Any, axe: str, runs: Path, tables: Path, tmp_path: Path, theme: str
+):
+    from dashboard import build
+
+    visit = visitor(color_scheme=theme, bypass_csp=True)
+    visit.address = build(runs, tmp_path / "site", tables, tmp_path / "none.json").as_uri()
+    page = visit.open()
+
+    assert violations(page, axe) == []
+    page.set_viewport_size({"width": 420, "height": 800})
+    page.wait_for_function("() => document.documentElement.scrollWidth <= 420")
+    keep(page, f"static-{theme}-narrow")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_explore_with_everything_open_has_no_violation_and_fits_a_phone(visitor: Any, axe: str, theme: str):
+    page = visitor(color_scheme=theme, bypass_csp=True).open(EVERYTHING)
+    page.click("#explore-heading button:text-is('Compare')")
+    page.wait_for_selector("#explore-compare table")
+    page.wait_for_selector("#explore-table caption:has-text('dominated subnets')")
+    page.wait_for_selector("text=Against jetson-test:")
+    page.wait_for_load_state("networkidle")
+    keep(page, f"everything-{theme}")
+
+    assert violations(page, axe) == []
+    page.set_viewport_size({"width": 420, "height": 800})
+    page.wait_for_function("() => document.documentElement.scrollWidth <= 420")  # the figure follows a moment later
+    keep(page, f"everything-{theme}-narrow")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_tab_reaches_everything_and_shows_where_it_is(visit: Any, name: str):
+    path, ready = PAGES[name]
+    page = visit.open(path, ready)
+    page.wait_for_load_state("networkidle")
+    wanted = page.evaluate(f"(window.wanted = ({FOCUSABLE})()).length")
+    reached: dict[int, bool] = {}
+    for _ in range(2 * wanted + 20):
+        page.keyboard.press("Tab")
+        place, is_marked = page.evaluate(
+            """() => {
+                const here = document.activeElement, frame = here.closest('.dash-input-container') || here;
+                const style = getComputedStyle(frame); // dash marks the frame of a field
+                return [window.wanted.indexOf(here), style.outlineStyle !== 'none' || style.boxShadow !== 'none'];
+            }"""
+        )
+        reached[place] = is_marked
+        if len(reached.keys() - {-1}) == wanted:
+            break
+
+    missed = [place for place in range(wanted) if not reached.get(place)]
+    html = "(missed) => missed.map((place) => window.wanted[place].outerHTML.slice(0, 120))"
+    assert page.evaluate(html, missed) == []
+    assert wanted > 8
+
+
+def test_an_image_is_chosen_by_keyboard(visit: Any, tmp_path: Path):
+    from PIL import Image
+
+    Image.new("RGB", (60, 40), (10, 120, 60)).save(tmp_path / "good.png")
+    page = visit.open("playground", "#play-answer h2")
+    page.focus("#play-upload button")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(tmp_path / "good.png")
+
+    page.wait_for_selector("#play-image:not([hidden])")
+    page.focus("#play-x")
+    page.keyboard.press("ArrowUp")
+    page.wait_for_selector("#play-segment:not([disabled])")
+    assert page.input_value("#play-x") == "51"
+
+
+def test_a_locked_study_is_said_and_read_when_it_is_free(visit: Any, runs: Path):
+    file = runs / "first" / "study.db"
+    study = optuna.create_study(storage=f"sqlite:///{file}", directions=["maximize", "minimize"])
+    writer = sqlite3.connect(file, isolation_level=None)
+    writer.execute("BEGIN EXCLUSIVE")
+
+    page = visit.open("run", "text=is locked by another program")
+    page.wait_for_selector("text=60 of 60 candidates pass")
+    writer.execute("ROLLBACK")
+    writer.close()
+    study.ask()
+    page.wait_for_selector("h3:text-is('1 trial')")
+    assert page.query_selector("text=is locked by another program") is None
+
+
+@pytest.mark.parametrize(("content", "says"), [("", "No candidate yet"), ("{}\n{}\n", "damaged")])
+def test_a_run_without_candidates_and_a_broken_one_are_said(visit: Any, runs: Path, content: str, says: str):
+    (runs / "first" / "candidates.jsonl").write_text(content)
+
+    page = visit.open("run", f"text={says}")
+    page.wait_for_load_state("networkidle")
+
+    assert page.query_selector(".parallel canvas") is None
+    assert "first" in page.inner_text("main")

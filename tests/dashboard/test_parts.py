@@ -257,3 +257,4 @@ def test_components_become_html_with_their_text_escaped():
     )
     assert render([row, None, 3]) == '<tr data-digest="d1"><td class="x">&lt;b&gt;</td>in</tr>3'
     assert render(html.Div(hidden=True, style={"width": "3%"})) == '<div hidden style="width: 3%"></div>'
+    assert render(html.Div(tabIndex=0, hidden=False, title=None)) == '<div tabindex="0"></div>'

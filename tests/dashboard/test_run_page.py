@@ -12,7 +12,9 @@ import pytest
 from dashboard.columns import Column, columns, importance, importances
 from dashboard.parallel import LINES, describe_parallel, drawn_rows
 from dashboard.progress import curves, progress
+from dashboard.run_parts import reference
 from dashboard.where import parse, passing, ranges
+from dashboard.wording import ms
 from supersam.errors import UsageError
 from supersam.latency import LatencyTable
 from supersam.results import Candidate, Run, hypervolume, pareto_front
@@ -184,3 +186,12 @@ def test_lines_are_between_nought_and_one_and_few(candidates: list[Candidate]):
 def test_a_run_of_one_candidate_has_axes(make: Any, table: LatencyTable):
     found = columns(make.candidates(1, table))
     assert json.dumps(describe_parallel(found, [], passing(found, [])))
+
+
+def test_the_page_says_what_the_hypervolume_is_measured_from(candidates: list[Candidate]):
+    found = curves(candidates, 6.0, "upper")
+    text = reference(found)
+
+    assert ms(max(one.latency.ms for one in candidates)) in text
+    assert f"{min(one.accuracy.value for one in candidates):.3f}" in text
+    assert reference(curves([], None, "upper")) == ""

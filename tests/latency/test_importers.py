@@ -98,7 +98,7 @@ def test_profile_alone_is_a_sum_and_says_of_what(
     assert table.grade == "D"
 
 
-@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), None, "2.0 ms", True])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), None, "2.0 ms", True, 1e12, 10**400])
 def test_bad_time_of_trtexec_is_told_with_its_line(tmp_path: Path, tells: Tells, value: object) -> None:
     path = write(tmp_path / "times.json", [*runs(2.0, 2.0), {"computeMs": value}])
 
@@ -121,6 +121,14 @@ def test_bad_layer_is_told_with_its_line(tmp_path: Path, tells: Tells) -> None:
     path = write(tmp_path / "profile.json", rows)
 
     with tells(DamagedError, f"{path}:4", "layer 2"):
+        import_trtexec([path], ORIN)
+
+
+@pytest.mark.parametrize("row", [5, None, "layer", []])
+def test_layer_that_is_none_is_told(tmp_path: Path, tells: Tells, row: object) -> None:
+    path = write(tmp_path / "profile.json", [*layers(averageMs=0.5), row])
+
+    with tells(DamagedError, f"{path}:6", "layer 4"):
         import_trtexec([path], ORIN)
 
 
@@ -303,6 +311,7 @@ def test_plain_csv_holds_parts_and_networks(tmp_path: Path) -> None:
         (",4,,", "no name"),
         ("first,4,,", "twice"),
         ("net,4", "as many values"),
+        ("n" * 200_000 + ",4,,", "field"),
     ],
 )
 def test_bad_row_of_a_plain_csv_is_told_with_its_line(tmp_path: Path, tells: Tells, row: str, word: str) -> None:

@@ -103,6 +103,11 @@ def test_the_table_of_these_tests_is_sound() -> None:
         (("entries", "fuse:016"), ENTRY, "'fuse:016' is not fuse:side"),
         (("networks", "known", "role"), "star", "networks.known.role: "),
         (("networks", "known", "method"), "interpolated", "never interpolated"),
+        (
+            ("networks", "known"),
+            ENTRY | {"role": "held-out", "lo": 0.5, "hi": 9.0, "method": "estimated"},
+            "a network for held-out must be measured",
+        ),
         (("composition",), {"factor": 0}, "composition.factor: "),
         (("composition",), {"spread": 0.5}, "composition.spread: "),
         (("composition",), {"factor_per_kind": {"vit": -1}}, "factor_per_kind.vit: a factor must be positive"),
@@ -169,6 +174,22 @@ def test_what_is_not_measured_needs_an_interval_and_an_origin() -> None:
 )
 def test_what_is_no_table_at_all_is_told(text: str, tells: str) -> None:
     assert tells in refusal(text)
+
+
+@pytest.mark.parametrize(
+    ("again", "key"), [('"ms": 3.0', "ms"), ('"m\\u0073": 3.0', "ms"), ('"a:{\\"": 1, "a:{\\"": 2', 'a:{"')]
+)
+def test_key_that_is_there_twice_is_told_with_its_own_line(again: str, key: str) -> None:
+    """The same key is sound in other dictionaries, before and behind."""
+    text = json.dumps(TABLE, indent=1)
+    start = text.index('"ms"', text.index('"fuse:16"'))
+    text = f"{text[:start]}{again},\n{text[start:]}"
+
+    message = refusal(text)
+
+    assert f"the key {key!r} is there twice" in message
+    line = int(message.removeprefix("latency table toy.json:").split(" ")[0])
+    assert abs(line - (text.count("\n", 0, start) + 1)) <= 1
 
 
 def test_file_that_is_not_text_is_damaged(tmp_path: Path) -> None:

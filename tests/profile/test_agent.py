@@ -175,6 +175,19 @@ def test_clocks_that_are_free_are_told_with_the_lines_to_type(agent: ModuleType,
     assert any("sudo jetson_clocks" in line for line in agent.advice(state))
 
 
+def test_clocks_that_nobody_locks_do_not_count(agent: ModuleType, jetson: Callable[..., None]) -> None:
+    vic = "sys/class/devfreq/15340000.vic/"
+    jetson(**{vic + "min_freq": "115200000", vic + "max_freq": "729600000", vic + "cur_freq": "115200000"})
+
+    assert agent.device_state("8.5.2")["clocks_locked"] is True
+
+
+def test_clocks_of_a_card_are_not_those_of_the_processor(agent: ModuleType) -> None:
+    assert agent.clocks_locked({"cpu": [900.0] * 3}, has_nvidia_card=True) is None
+    assert agent.clocks_locked({"cpu": [900.0] * 3}, has_nvidia_card=False) is True
+    assert agent.clocks_locked({"cpu": [900.0] * 3, "gpu": [300.0, 900.0, 300.0]}, has_nvidia_card=True) is False
+
+
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
@@ -362,6 +375,29 @@ def test_onnx_model_is_really_timed(agent: ModuleType, tmp_path: Path) -> None:
     assert values["samples_all"] >= 10
     with pytest.raises(agent.Failure, match="ended with 1"):
         runtime.time(str(tmp_path / "none.onnx"), 0)
+
+
+def test_provider_that_is_not_there_is_a_failure_and_never_the_cpu(agent: ModuleType, tmp_path: Path) -> None:
+    class Session:
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            pass
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    class Runtime:
+        SessionOptions, InferenceSession = type("Options", (), {}), Session
+
+        @staticmethod
+        def get_available_providers() -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    modules = {"onnxruntime": Runtime, "numpy": None}
+    agent.importlib = type("Importlib", (), {"import_module": staticmethod(modules.__getitem__)})
+    wanted = {"model": "a.onnx", "threads": 1, "options": ["CUDAExecutionProvider"]}
+
+    with pytest.raises(agent.Failure, match="CUDAExecutionProvider here; it has CPUExecutionProvider"):
+        agent.OnnxRuntime.load(wanted)
 
 
 def test_missing_package_is_told(agent: ModuleType, tmp_path: Path) -> None:

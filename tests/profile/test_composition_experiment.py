@@ -62,6 +62,9 @@ def test_report_finds_what_the_device_is_made_of(
     assert page.startswith("before\n")
     assert page.endswith("\nafter\n")
     assert f"| onnxruntime | {experiment.OURS} |" in page
+    assert f"mean of {experiment.SPLITS} random splits" in page
+    run = experiment.read_run("onnxruntime", tmp_path / "results" / "onnxruntime.csv", tmp_path / "cpu-x86-1t.json")
+    assert 50 < experiment.coverage_in_splits_pct(run, splits=20) <= 100
     assert "old" not in page
     assert (tmp_path / "figure.png").stat().st_size > 5000
 

@@ -194,6 +194,20 @@ def test_what_was_overruled_is_in_the_table(
     assert table.quality.forced == ("it is busy",)
 
 
+def test_what_was_overruled_before_an_interruption_is_in_the_table(
+    board: Any, space: StagedSpace, journal_file: Path, quick: Protocol, tells: Tells
+) -> None:
+    plan = plan_items(space, networks=0)
+    board.dies_at = 5
+    with tells(EnvironmentProblem, "board failed"):
+        profile("board", plan, board, quick, journal_file, forced=("it is busy",), clock=board.clock)
+    board.dies_at = None
+
+    table, _ = profile("board", plan, board, quick, journal_file, clock=board.clock)
+
+    assert table.quality.forced == ("it is busy",)
+
+
 def test_rounds_are_in_orders_of_their_own_with_the_sentinel_between(run: Run, board: Any, space: StagedSpace) -> None:
     run(rounds=2, networks=0)
 

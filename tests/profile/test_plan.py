@@ -5,10 +5,11 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from supersam.latency import space_parts
-from supersam.profile.plan import LONG, SHORT, Derivation, Item, derivation_of, plan_items
+from supersam.profile.plan import BESIDE, INTERCEPT, LENGTHS, SLOPE, Derivation, Item, derivation_of, plan_items
 from supersam.space import BLOCK_TYPES, Part, SearchSpace, StagedSpace, load_space, parts
 
 
@@ -16,14 +17,28 @@ def derived_ms(board: Any, derivation: Derivation) -> float:
     return sum(weight * board.item_ms(item) for weight, item in derivation.terms)
 
 
-def test_slope_of_two_chains_is_the_block_whatever_input_and_output_cost(board: Any) -> None:
+def test_slope_of_the_chains_is_the_block_whatever_input_and_output_cost(board: Any) -> None:
     block = Part("vit", (16, 64, 2, 0, 16))
 
     found = derivation_of(block, [block])
 
-    assert {item.name for _, item in found.terms} == {f"{block.key}*{SHORT}", f"{block.key}*{LONG}"}
+    assert [item.parts for _, item in found.terms] == [(block,) * copies for copies in LENGTHS]
     assert found.scope == "chain"
     assert derived_ms(board, found) == pytest.approx(board.part_ms(block))
+
+
+def test_line_through_the_chains_is_the_best_where_noise_is_a_share_of_the_time() -> None:
+    lengths, noise = np.array(LENGTHS), np.random.default_rng(0).normal(size=(4000, len(LENGTHS)))
+    times = (lengths * 2.0 + 0.3) * (1 + 0.03 * noise)
+
+    def fitted(weights: dict[int, float]) -> np.ndarray:
+        return times @ np.array([weights[k] for k in LENGTHS])
+
+    two_lengths = (times[:, 0] - times[:, 1]) / 4
+    assert fitted(SLOPE).mean() == pytest.approx(2.0, rel=0.01)
+    assert fitted(INTERCEPT).mean() == pytest.approx(0.3, abs=0.01)
+    assert fitted(SLOPE).std() == pytest.approx(1.1 * 0.03 * 2.0, rel=0.15)
+    assert fitted(SLOPE).std() < 0.75 * two_lengths.std()
 
 
 def test_border_costs_what_it_costs_between_its_neighbours(board: Any) -> None:
@@ -34,7 +49,7 @@ def test_border_costs_what_it_costs_between_its_neighbours(board: Any) -> None:
 
     assert found.scope == "border"
     assert derived_ms(board, found) == pytest.approx(board.part_ms(border))
-    assert max(found.terms)[1].name == f"{border.key}+{after.key}*{SHORT}"
+    assert max(found.terms)[1].name == f"{border.key}+{after.key}*{BESIDE}"
 
 
 def test_parts_add_up_to_whole_networks_with_their_input_and_output(board: Any, tiny_space: SearchSpace) -> None:
@@ -56,7 +71,7 @@ def test_cheapest_neighbour_is_taken(staged_content: dict[str, Any]) -> None:
     neighbour = chain.parts[1]
     fitting = [p for p in space_parts(space) if p.kind in BLOCK_TYPES and p.arguments[:2] == (8, 16)]
     assert neighbour.ops.gmacs == min(part.ops.gmacs for part in fitting)
-    assert chain.parts[1:] == (neighbour,) * SHORT
+    assert chain.parts[1:] == (neighbour,) * BESIDE
 
 
 @pytest.mark.parametrize(
@@ -103,7 +118,7 @@ def test_small_space_gives_as_many_networks_as_it_has(space: StagedSpace) -> Non
 def test_isolated_parts_are_added_on_request(space: StagedSpace) -> None:
     alone = {part.key for part in space_parts(space)}
 
-    assert not alone & {item.name for item in plan_items(space).items}
+    assert not alone <= {item.name for item in plan_items(space).items}
     assert alone <= {item.name for item in plan_items(space, isolated=True).items}
 
 

@@ -65,6 +65,29 @@ def test_existing_table_is_kept_unless_told_otherwise(command: Command, tmp_path
     assert command("--rounds", "1", "--overwrite").exit_code == 0
 
 
+@pytest.mark.parametrize("name", ["My-Laptop", "my_laptop", "../board", ".board", "", "b\n"])
+def test_name_that_no_table_may_have_is_refused_before_anything_is_measured(
+    command: Command, board: Any, tmp_path: Path, name: str
+) -> None:
+    before = sorted(tmp_path.iterdir())
+
+    refused = command("--device", name)
+
+    assert isinstance(refused.exception, UsageError)
+    assert "no name of a table" in str(refused.exception)
+    assert not board.prepared
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("option", ["--precision", "--ssh-option", "--remote-program", "--remote-option"])
+def test_option_of_a_device_over_ssh_is_refused_without_one(command: Command, board: Any, option: str) -> None:
+    refused = command(option, "fp16")
+
+    assert isinstance(refused.exception, UsageError)
+    assert f"{option} is for --ssh" in str(refused.exception)
+    assert not board.prepared
+
+
 def test_busy_machine_is_refused_and_force_is_recorded(
     command: Command, board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

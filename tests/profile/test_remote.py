@@ -491,7 +491,14 @@ def test_journal_of_another_measurement_is_refused_and_kept(board: Board, journa
     assert journal.read_bytes() == before
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"event": "timing", "step": 0}', '{"event": "begin"}'])
+TIMED = '{{"event": "timing", "step": 0, "name": "a", "round": {}, "build": 0, "ms": {}, "samples": 9, "p25": {}}}'
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{", "[]", '{"event": "timing", "step": 0}', '{"event": "begin"}']
+    + [TIMED.format(*values) for values in ((0, 1.5, '"x"'), (0, 1.5, "NaN"), (0, -1, 1), (0.5, 1.5, 1))],
+)
 def test_damaged_line_of_a_journal_is_told(tmp_path: Path, tells: Tells, line: str) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_text(f'{{"event": "failed", "name": "a", "message": "b"}}\n{line}\n')

@@ -197,8 +197,8 @@ def test_part_within_its_noise_is_timed_alone_in_a_second_job(plan: Plan, device
 
 def test_engines_that_differ_are_rounds_that_differ(plan: Plan, device: Device, journal: Path) -> None:
     fuse = next(derivation for derivation in plan.derivations if derivation.part.kind == "fuse")
-    chain = fuse.terms[0][1].name
-    device.own[chain] = lambda number: 4.0 + number % 2
+    for _, chain in fuse.terms:  # all as long: a slope of 0, and half of what is left
+        device.own[chain.name] = lambda number: 4.0 + number % 2
 
     entry = run(plan, journal).entries[fuse.part.key]
 
@@ -233,6 +233,27 @@ def test_cpu_time_counts_where_it_is_asked_for_and_told(plan: Plan, device: Devi
     assert "wall time 2.000 times CPU time (median); 75.0 % of the samples dropped" in wall.quality.clock_note
     assert (cpu.clock, wall.clock, other.clock) == ("cpu", "wall", "trtexec_gpu")
     assert any("no CPU time" in line for line in lines)
+
+
+def test_cpu_time_never_counts_where_something_else_computes(plan: Plan, device: Device, journal: Path) -> None:
+    device.extra["cpu_ms"] = 0.5
+    lines: list[str] = []
+
+    gpu = run(plan, journal, "onnxruntime", clock="cpu", options=("CUDAExecutionProvider",), say=lines.append)
+    cpu = run(plan, journal, "onnxruntime", clock="cpu", options=("CPUExecutionProvider",))
+
+    key = next(key for key in cpu.entries if key.startswith("vit"))
+    assert gpu.entries[key].ms == pytest.approx(2 * cpu.entries[key].ms, rel=1e-3)
+    assert (gpu.clock, cpu.clock) == ("wall", "cpu")
+    assert any("no CPU time" in line for line in lines)
+
+
+def test_clock_of_an_idle_gpu_is_not_written_down(plan: Plan, device: Device, journal: Path) -> None:
+    device.state |= {"clocks_locked": False, "clocks_mhz": {"gpu": [306.0, 1300.5, 306.0]}}
+
+    power = run(plan, journal).power
+
+    assert (power.clocks_locked, power.gpu_mhz) == (False, None)
 
 
 def test_what_was_overruled_and_unknown_costs_the_grade(plan: Plan, device: Device, journal: Path) -> None:
@@ -308,3 +329,7 @@ def test_order_of_measuring_is_random_and_the_same_every_time(plan: Plan) -> Non
     sentinels = [at for at, (index, _) in enumerate(job.steps()) if index == 0]
     assert max(b - a for a, b in pairwise(sentinels)) <= 21
     assert len(sentinels) == 2 * (math.ceil(len(first) / 20) + 1)
+
+
+def test_folder_in_the_home_folder_may_be_written_with_a_tilde() -> None:
+    assert Target("me@board", folder="~/measured/here").folder == "measured/here"

@@ -119,6 +119,33 @@ def test_counts_of_a_convolution_are_those_done_by_hand() -> None:
     assert found == (64 * 256 * 16, 0, (64 + 256) * 16 + 64 * 256, 1, 64 * 256)
 
 
+@pytest.mark.parametrize(
+    ("part", "dense", "depthwise"),
+    [
+        # 64 tokens: queries, keys and values; scores and their sums; projection; both layers of the MLP
+        (Part("vit", (8, 32, 2, 0, 16)), 64 * 32 * (3 * 32) + 2 * 64 * 64 * 32 + 64 * 32 * 32 + 2 * 64 * 32 * 64, 0),
+        # windows of 16 tokens: each token looks at 16 instead of 64
+        (Part("vit", (8, 32, 2, 4, 16)), 64 * 32 * (3 * 32) + 2 * 64 * 16 * 32 + 64 * 32 * 32 + 2 * 64 * 32 * 64, 0),
+        # 3x3 depth-wise, and both 1x1 convolutions of the MLP
+        (Part("repvit", (8, 16, 2, 0)), 2 * 64 * 16 * 32, 64 * 16 * 9),
+        # and squeeze-and-excite through 8 channels, on one mean pixel
+        (Part("repvit", (8, 16, 2, 1)), 2 * 64 * 16 * 32 + 2 * 16 * 8, 64 * 16 * 9),
+        # q, k, v; their second scale: 5x5 depth-wise, 1x1 within heads; 2 scales of 2 heads: k x (v, 1), q x that;
+        # projection; MBConv: 1x1, 3x3 depth-wise, 1x1
+        (
+            Part("efficientvit", (8, 32, 4, 16)),
+            64 * 32 * 96 + 64 * 96 * 16 + 4 * 2 * 64 * 16 * 17 + 64 * 64 * 32 + 2 * 64 * 32 * 128,
+            64 * 96 * 25 + 64 * 128 * 9,
+        ),
+        # receptance, key, value and output of the spatial mix; key, value and receptance of the channel mix
+        (Part("rwkv", (8, 32, 2)), 4 * 64 * 32 * 32 + 2 * 64 * 32 * 64 + 64 * 32 * 32, 0),
+    ],
+    ids=lambda value: value.key if isinstance(value, Part) else "",
+)
+def test_counts_of_every_block_type_are_those_done_by_hand(part: Part, dense: int, depthwise: int) -> None:
+    assert (part.ops.dense_macs, part.ops.depthwise_macs) == (dense, depthwise)
+
+
 def test_traffic_and_kernels_of_windows_are_those_of_the_whole_map_and_two_copies() -> None:
     whole, windowed = Part("vit", (8, 32, 2, 0, 16)).ops, Part("vit", (8, 32, 2, 4, 16)).ops
     fewer_scores = 2 * (64 * 64 - 64 * 16)  # of two heads
@@ -165,3 +192,21 @@ def test_fvcore_counts_nearly_as_many(tiny_space: SearchSpace) -> None:
     ops = count(architecture)
 
     assert counter.total() == pytest.approx(ops.dense_macs + ops.depthwise_macs, rel=0.05)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_fvcore_misses_fused_attention_and_these_counts_do_not() -> None:
+    from fvcore.nn import FlopCountAnalysis
+
+    before = bool(timm.layers.use_fused_attn())
+    timm.layers.set_fused_attn(True)
+    part = Part("vit", (8, 32, 2, 0, 16))
+    module, x = build_part(part)
+    timm.layers.set_fused_attn(before)
+    norms = 2 * 5 * 64 * 32  # fvcore's own reckoning of two layer norms
+    products = 2 * 64 * 64 * 32  # of 64 tokens with each other: scores, and their sums
+
+    counter = FlopCountAnalysis(module, x).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+
+    assert counter.total() - norms == part.ops.dense_macs - products
+    assert macs_by_torch(module, x) == part.ops.dense_macs  # torch's counter of today knows the operator

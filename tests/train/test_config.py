@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from supersam.errors import ConfigError
-from supersam.train.config import TrainConfig, load_config
+from supersam.train.config import BalancedLoss, TrainConfig, load_config
 
 ROOT = Path(__file__).parents[2]
 BASE = {"space": "starter", "data": "synthetic", "out": "run", "steps": 10, "images_per_step": 2}
@@ -38,6 +38,7 @@ def load(tmp_path: Path, content: object) -> TrainConfig:
         ({"engine": {"strategy": "horovod"}}, "engine.strategy"),
         ({"augmentation": {"crop": 1}}, "augmentation.crop"),
         ({"shrinking": {"until": 0}}, "shrinking.until"),
+        ({"balanced_loss": {"until": 0.5, "plain_from": 0.4}}, "before until"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_it(tmp_path, tells, values, message):
@@ -71,3 +72,19 @@ def test_the_starters_configuration_is_a_sandwich_of_four():
 
     assert [(phase.subnets, phase.random_subnets) for phase in config.phases] == [("sandwich", 2)]
     assert config.optimization.learning_rate == 7e-4
+
+
+def test_the_share_of_the_balanced_loss_falls_from_one_to_zero():
+    loss = BalancedLoss(until=0.5, plain_from=0.8)
+    shares = [loss.share_at(progress / 20) for progress in range(21)]
+
+    assert shares[:11] == [1.0] * 11
+    assert shares[13] == pytest.approx(0.5)
+    assert shares[16:] == [0.0] * 5
+
+
+@pytest.mark.parametrize(("start", "before", "after"), [(0.0, 0.0, 0.0), (0.3, 1.0, 0.0)])
+def test_the_balanced_loss_may_end_at_once(start, before, after):
+    loss = BalancedLoss(until=start, plain_from=start)
+
+    assert [loss.share_at(max(0.0, start - 0.01)), loss.share_at(start)] == [before, after]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from supersam.sam.model import Masks
-from supersam.train.losses import balance_at, balanced_focal_loss, dice_loss, focal_loss, prompt_loss, soft_iou
+from supersam.train.losses import balanced_focal_loss, dice_loss, focal_loss, prompt_loss, soft_iou
 
 
 def test_focal_loss_of_a_pixel_is_the_formula_of_the_paper():
@@ -42,14 +42,6 @@ def test_soft_iou_counts_shares_of_pixels():
     logits = torch.tensor([[1.0, 1.0, 1.0, -1.0]])
 
     assert soft_iou(logits, target).item() == pytest.approx(1.5 / 3.0)
-
-
-def test_the_balance_falls_from_one_to_zero_during_training():
-    values = [balance_at(progress / 20) for progress in range(21)]
-
-    assert values[0] == 1
-    assert values[-1] == 0
-    assert values == sorted(values, reverse=True)
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.4, 1.0])

@@ -82,3 +82,11 @@ def test_a_resolution_that_does_not_fit_the_space_is_refused(changed, build_run,
 def test_shrinking_of_what_the_space_has_not_is_refused(changed, build_run, tells, order):
     with tells(ConfigError, order[-1], "depth, ratio, width"):
         build_run(changed(shrinking={"order": order}))
+
+
+def test_the_balanced_loss_fades_as_configured_or_is_off(plans):
+    fading = [plan.settings.balance for plan in plans(steps=10, balanced_loss={"until": 0.2, "plain_from": 0.6})]
+    off = [plan.settings.balance for plan in plans(steps=10, balanced_loss=None)]
+
+    assert fading == pytest.approx([1, 1, 1, 0.75, 0.5, 0.25, 0, 0, 0, 0])
+    assert off == [0] * 10
