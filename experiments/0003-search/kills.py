@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import postgresql
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from records import HERE, Records, table, write_between
 
 from supersam.latency import load_table
@@ -144,6 +144,11 @@ def n_waiting(search: Search) -> int:
     return found
 
 
+def holds(trial: FrozenTrial) -> bool:
+    """Return whether a trial keeps anything from the others; killed before its first word, it has no architecture."""
+    return bool(trial.params or trial.system_attrs.get("fixed_params") or worker_of(trial))
+
+
 def check(search: Search, diary: Diary, killer: Killer, queued: list[AnyArchitecture]) -> Outcome:
     """Return what is wrong with a study, its run's folder and the diary of its evaluations."""
     study = search.open_study()
@@ -160,7 +165,7 @@ def check(search: Search, diary: Diary, killer: Killer, queued: list[AnyArchitec
     lost = [t.number for t in held if t.state is not TrialState.COMPLETE and digest[t.number] not in complete]
     wrong = {
         "kills that did not happen": killer.kills - len(killer.killed),
-        "trials still open": sum(not trial.state.is_finished() for trial in trials),
+        "trials still open": sum(not trial.state.is_finished() and holds(trial) for trial in trials),
         "architectures counted twice": sum(count > 1 for count in complete.values()),
         "begun and lost": len(begun.keys() - complete.keys()),
         "trials of killed workers that were lost": len(lost),

@@ -38,7 +38,7 @@ RESULTS = HERE / "results.csv"
 HEAD = ["what", "value", "unit", "candidates", "bar", "date", "host"]
 DEVICE, OTHER, BUDGET_MS = "jetson-agx-orin", "cpu-x86-1t", 30.0
 REPEATS = 5
-PATIENCE_S = 900  # with optuna-dashboard
+PATIENCE_S = 240  # with optuna-dashboard
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 
