@@ -1,8 +1,12 @@
 """What all tests share: one thread, small spaces of both kinds, and how an error must look."""
 
+import importlib.util
 import random
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -123,3 +127,21 @@ def randomise() -> Callable[..., nn.Module]:
         return module
 
     return change
+
+
+@pytest.fixture(scope="session")
+def script_module() -> Callable[[Path], AbstractContextManager[ModuleType]]:
+    """Loads a script of ``experiments``, whose folders are no packages, for as long as it is in use."""
+
+    @contextmanager
+    def load(path: Path) -> Iterator[ModuleType]:
+        spec = importlib.util.spec_from_file_location(f"script_{path.parent.name}_{path.stem}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        yield module
+        del sys.modules[spec.name]
+
+    return load

@@ -137,12 +137,10 @@ def _time(
 
 def _noise(journal: Path, conditions: dict[str, Any]) -> float | None:
     """Return by how much per cent the sentinel varied; None where it was timed once."""
-    import statistics
-
+    from supersam.latency import variation_pct
     from supersam.profile.journal import SENTINEL, Journal
 
-    times = [timing.ms for timing in Journal(journal, conditions).timings.get(SENTINEL, [])]
-    return 100 * statistics.stdev(times) / statistics.mean(times) if len(times) > 1 else None
+    return variation_pct([timing.ms for timing in Journal(journal, conditions).timings.get(SENTINEL, [])])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from supersam._yaml import explain
 from supersam.errors import DamagedError, MissingError, UsageError
-from supersam.latency import Entry, LatencyTable, Network, Quality, best_grade
+from supersam.latency import Entry, LatencyTable, Network, Quality, best_grade, variation_pct
 from supersam.latency.format import MOST_MS, Clock
 
 NOT_STATED = "not stated"
@@ -95,8 +95,7 @@ def table_of(
 
 def _quality(timed: Sequence[Entry]) -> Quality:
     """Return how far repeats differ, where there are any."""
-    repeated = [entry.rounds for entry in timed if len(entry.rounds) > 1]
-    varies = [100 * statistics.stdev(rounds) / statistics.mean(rounds) for rounds in repeated]
+    varies = [found for entry in timed if (found := variation_pct(entry.rounds)) is not None]
     return Quality(repeat_cv_median_pct=round(statistics.median(varies), 3) if varies else None)
 
 

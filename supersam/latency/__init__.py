@@ -16,7 +16,7 @@ from supersam.latency.format import (
     Runtime,
     Transfer,
 )
-from supersam.latency.grade import best_grade
+from supersam.latency.grade import best_grade, variation_pct
 from supersam.latency.read import load_table, parse_table, read_table, shipped_tables
 from supersam.latency.space_latency import Latencies, SpaceLatency
 from supersam.latency.table import SCHEMA, Latency, LatencyTable
@@ -48,4 +48,5 @@ __all__ = [
     "same_conditions",
     "shipped_tables",
     "space_parts",
+    "variation_pct",
 ]

@@ -1,5 +1,7 @@
 """How far a table can be trusted at best, by what its header says."""
 
+import statistics
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from supersam.latency.format import Clock, Grade, Method, Power, Quality
@@ -10,6 +12,11 @@ class Verdict(NamedTuple):
 
     grade: Grade
     why: str
+
+
+def variation_pct(times: Sequence[float]) -> float | None:
+    """Return the coefficient of variation of repeats in per cent; None where there is one only."""
+    return 100 * statistics.stdev(times) / statistics.mean(times) if len(times) > 1 else None
 
 
 def best_grade(

@@ -14,7 +14,7 @@ import numpy as np
 from supersam import __version__
 from supersam._paths import write_atomically
 from supersam.errors import SuperSAMError
-from supersam.latency import Entry, LatencyTable, Network, Quality, best_grade, fit_composition
+from supersam.latency import Entry, LatencyTable, Network, Quality, best_grade, fit_composition, variation_pct
 from supersam.profile.plan import Derivation, Item, Plan, freed_derivation, isolated_derivation, isolated_item
 from supersam.profile.protocol import Timing
 from supersam.space import AnyArchitecture, Part, SearchSpace, load_space, shipped_spaces
@@ -179,21 +179,18 @@ def _statistics(values: list[float], timings: Sequence[Timing], ms: float) -> di
 
 
 def _quality(entries: dict[str, Entry], sentinel: Sequence[Timing], timings: Timings, forced: Sequence[str]) -> Quality:
-    varies = [_variation_pct(entry.rounds) for entry in entries.values() if len(entry.rounds) > 1]
+    varies = [found for entry in entries.values() if (found := variation_pct(entry.rounds)) is not None]
+    noise = variation_pct([timing.ms for timing in sentinel])
     taken = [timing for found in timings.values() for timing in found]
     dropped = sum(timing.dropped for timing in taken) / max(1, sum(timing.dropped + timing.samples for timing in taken))
     slower = statistics.median(timing.wall_ms / timing.cpu_ms for timing in taken)
     return Quality(
         repeat_cv_median_pct=round(statistics.median(varies), 3) if varies else None,
         repeat_cv_p90_pct=round(float(np.quantile(varies, 0.9)), 3) if varies else None,
-        noise_floor_pct=round(_variation_pct([t.ms for t in sentinel]), 3) if len(sentinel) > 1 else None,
+        noise_floor_pct=None if noise is None else round(noise, 3),
         clock_note=f"wall time {slower:.3f} times CPU time (median); {100 * dropped:.1f} % of the samples dropped",
         forced=tuple(forced),
     )
-
-
-def _variation_pct(values: Sequence[float]) -> float:
-    return 100 * statistics.stdev(values) / statistics.mean(values)
 
 
 def _is_shipped(space: SearchSpace) -> bool:

@@ -1,6 +1,5 @@
 """Tables of devices nobody here has: they are what the published rows give, and their intervals hold what they say."""
 
-import importlib.util
 import math
 import sys
 from collections.abc import Iterator
@@ -23,17 +22,12 @@ WIDTHS = (64, 96, 128, 192, 256)
 
 
 @pytest.fixture(scope="module")
-def fit() -> Iterator[ModuleType]:
+def fit(script_module: Any) -> Iterator[ModuleType]:
     """The experiment as a module; its folder is not a package."""
-    spec = importlib.util.spec_from_file_location("estimated_fit", EXPERIMENT / "fit.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
+    with script_module(EXPERIMENT / "fit.py") as module:
+        yield module
     sys.path.remove(str(EXPERIMENT))
-    for name in (spec.name, *OWN_MODULES):
+    for name in OWN_MODULES:
         del sys.modules[name]
 
 

@@ -1,7 +1,5 @@
 """The fit behind the Jetson table: known answers, and that the shipped files are what it makes."""
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,16 +14,10 @@ EXPERIMENT = Path(__file__).parents[2] / "experiments" / "0001-jetson-agx-orin"
 
 
 @pytest.fixture(scope="module")
-def fit() -> Iterator[ModuleType]:
+def fit(script_module: Any) -> Iterator[ModuleType]:
     """The experiment as a module; its folder is not a package."""
-    spec = importlib.util.spec_from_file_location("jetson_fit", EXPERIMENT / "fit.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with script_module(EXPERIMENT / "fit.py") as module:
+        yield module
 
 
 @pytest.fixture(scope="module")

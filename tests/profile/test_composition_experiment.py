@@ -1,8 +1,6 @@
 """The report of experiments/0008-composition on a device whose times are known."""
 
 import csv
-import importlib.util
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,15 +21,9 @@ pytest.importorskip("matplotlib", reason="the experiment draws")
 
 
 @pytest.fixture
-def experiment() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("composition_experiment", EXPERIMENT / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def experiment(script_module: Any) -> Iterator[ModuleType]:
+    with script_module(EXPERIMENT / "run.py") as module:
+        yield module
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:matplotlib.*")
