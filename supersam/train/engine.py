@@ -5,6 +5,7 @@ processes. Every process draws the same subnets, so all of them touch the same w
 """
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,6 +105,19 @@ def wait(group: Workers) -> None:
     """Wait until every process is here."""
     if group.world > 1:
         dist.barrier()
+
+
+def reduced_precision(engine: Engine, group: Workers) -> str:
+    """Return where bfloat16 is used: as asked, or nowhere on a processor that can only emulate it, far slower."""
+    if engine.autocast == "none" or group.device.type != "cpu" or _multiplies_bfloat16():
+        return engine.autocast
+    if group.first:
+        print(f"engine.autocast: {engine.autocast} is left out: this processor has no bfloat16", file=sys.stderr)
+    return "none"
+
+
+def _multiplies_bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # what torch itself asks before it uses oneDNN's kernels
 
 
 def _device(engine: Engine) -> torch.device:

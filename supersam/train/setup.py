@@ -15,7 +15,7 @@ from supersam.supernet.supernet import Supernet
 from supersam.train.config import TrainConfig
 from supersam.train.distillation import build_distiller
 from supersam.train.ema import WeightAverage
-from supersam.train.engine import Workers, wait, wrap
+from supersam.train.engine import Workers, reduced_precision, wait, wrap
 from supersam.train.feed import Feed
 from supersam.train.initial import load_initial
 from supersam.train.loss_model import LossModel
@@ -50,7 +50,7 @@ def build(config: TrainConfig, group: Workers, resume: bool = False) -> tuple[Ru
         distiller = build_distiller(config.distillation, space, model, _packs(sources), config.augmentation)
         distiller.to(group.device)
         feed.teacher_resolution = distiller.teacher_resolution
-    objective = Objective(model, config.engine.autocast, config.engine.compile, distiller)
+    objective = Objective(model, reduced_precision(config.engine, group), config.engine.compile, distiller)
     wrapped = wrap(objective, config.engine, group)
     optimizer = make_optimizer(objective, config.optimization)
     average = WeightAverage(model, config.optimization.ema) if config.optimization.ema else None
