@@ -6,7 +6,9 @@
 Each subnet is evaluated on the train-search split (never on val, which results are reported on), its BatchNorm
 statistics taken from train-fit. Every second one is random; the others are picked from the front of predicted
 accuracy against the estimated latency of a Jetson AGX Orin, so that the archive is dense where a search ends.
-Rows go to rows-<shard>.jsonl as they are measured; running the command again goes on.
+Rows go to a folder of these weights under runs/ as they are measured; running the command again goes on, also from
+what `assemble` has written, as long as the weights are the same. Statistics are shipped of the subnets that a search is
+likely to name: those on the first fronts of any device.
 """
 
 import argparse
@@ -14,7 +16,10 @@ import datetime
 import json
 import random
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,52 +30,68 @@ from supersam.checkpoints.files import file_sha256
 from supersam.checkpoints.starter import STATISTICS, WEIGHTS, load_starter
 from supersam.checkpoints.subnets import extract_subnet
 from supersam.data.coco import load_packs
+from supersam.data.records import Pack
 from supersam.errors import MissingError
 from supersam.evaluate.evaluator import calibration_batches, evaluate
 from supersam.evaluate.examples import ExampleCache
 from supersam.evaluate.recalibrate import recalibrate
 from supersam.latency import load_table
+from supersam.latency.read import shipped_tables
 from supersam.results import Accuracy, Archive, Candidate, pareto_front
 from supersam.results.archive import ARCHIVE_FILE
 from supersam.search.accuracy import ArchiveAccuracy
 from supersam.search.study import seeds_of
 from supersam.space import AnyArchitecture, SearchSpace, architecture_from_dict, load_space
 
-HERE = Path(__file__).parent
 SPACE = "starter"
 DEVICE = "jetson-agx-orin"
 IMAGES, MASKS, CALIBRATION = 16, 6, 48
 PROMPTS = ["point1", "box"]
 POOL = 3000
+AT_ONCE = 10  # proposals of either kind between two fits of the prediction
+FRONTS = 6  # of every device, whose subnets keep their statistics
+
+Row = dict[str, Any]
 
 
-def measured_rows() -> list[dict[str, object]]:
-    """Return what all shards have measured."""
-    rows = []
-    for file in sorted(HERE.glob("rows-*.jsonl")):
+@cache
+def folder() -> Path:
+    """Return where rows and statistics of these weights are kept until they are assembled."""
+    path = Path("runs") / f"archive-{file_sha256(starter_dir() / WEIGHTS)[:8]}"
+    (path / "statistics").mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def measured_rows() -> list[Row]:
+    """Return what was measured of these weights: what is shipped, then what all shards have added."""
+    rows, file = [], starter_dir() / ARCHIVE_FILE
+    shipped = json.loads(file.read_text()) if file.is_file() else {"protocol": {}, "measured": []}
+    if shipped["protocol"].get("weights_sha256") == file_sha256(starter_dir() / WEIGHTS):
+        rows += shipped["measured"]
+    for file in sorted(folder().glob("rows-*.jsonl")):
         rows += [json.loads(line) for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
     return rows
 
 
-def to_accuracy(row: dict[str, object]) -> Accuracy:
+def to_accuracy(row: Row) -> Accuracy:
     """Return the accuracy in a row."""
-    return Accuracy(row["accuracy"], "measured", tuple(row["interval"]), row["packs"])  # type: ignore[arg-type]
+    return Accuracy(row["accuracy"], "measured", tuple(row["interval"]), row["packs"])
 
 
-def propose(space: SearchSpace, known: dict[AnyArchitecture, Accuracy], rng: random.Random) -> AnyArchitecture:
-    """Return a random architecture, or one of the predicted front that is not known yet."""
-    if rng.random() < 0.5:
-        return space.sample(rng)
+def propose(space: SearchSpace, known: dict[AnyArchitecture, Accuracy], rng: random.Random) -> list[AnyArchitecture]:
+    """Return a few random architectures, and as many of the predicted front, that are not known yet."""
+    proposals = [space.sample(rng) for _ in range(AT_ONCE)]
     try:
         predict = ArchiveAccuracy(Archive({}, known), space)
     except MissingError:
-        return space.sample(rng)
+        return proposals
     table = load_table(DEVICE)
     pool = [space.sample(rng) for _ in range(POOL)]
     parents = sorted(known, key=lambda a: -known[a].value)[:32]
     pool += [mutate(space, rng.choice(parents), rng) for _ in range(POOL)]
-    fresh = [a for a in pool if a not in known]
-    return rng.choice(pareto_front(Candidate(a, predict(a), table.predict(a)) for a in fresh)).architecture
+    front = pareto_front(Candidate(a, predict(a), table.predict(a)) for a in dict.fromkeys(pool) if a not in known)
+    chosen = rng.sample(front, min(AT_ONCE, len(front)))
+    return [one for pair in zip(proposals, (candidate.architecture for candidate in chosen)) for one in pair]
 
 
 def mutate(space: SearchSpace, parent: AnyArchitecture, rng: random.Random) -> AnyArchitecture:
@@ -87,47 +108,82 @@ def measure(data: Path, shard: int, shards: int, minutes: float) -> None:
     model, _ = load_starter()
     space, cache = load_space(SPACE), ExampleCache()
     packs, fit = load_packs(data, "train-search"), load_packs(data, "train-fit")
-    first = seeds_of(space, {})[shard::shards]
+    waiting = seeds_of(space, {})[shard::shards]
     rng = random.Random(f"archive/{shard}/{len(measured_rows())}")
     deadline = time.monotonic() + 60 * minutes
     while time.monotonic() < deadline:
         known = {architecture_from_dict(row["architecture"]): to_accuracy(row) for row in measured_rows()}
-        waiting = [architecture for architecture in first if architecture not in known]
-        architecture = waiting[0] if waiting else propose(space, known, rng)
-        if architecture in known:
+        waiting = [architecture for architecture in waiting if architecture not in known]
+        if not waiting:
+            waiting = propose(space, known, rng)
             continue
-        started = time.process_time()
+        architecture, started = waiting.pop(0), time.process_time()
         subnet = extract_subnet(model, architecture)
-        batches = calibration_batches(fit, architecture.resolution, CALIBRATION, cache=cache)
-        statistics = recalibrate(subnet.image_encoder, batches)
+        keep(architecture, recalibrate(subnet.image_encoder, fit_batches(fit, architecture, cache)))
         accuracy = evaluate(subnet, architecture.resolution, packs, PROMPTS, IMAGES, MASKS, cache=cache).accuracy()
-        save_file(statistics or {"none": torch.zeros(1)}, statistics_file(architecture))
         row = {
             "architecture": architecture.to_dict(),
             "accuracy": round(accuracy.value, 5),
             "interval": [round(bound, 5) for bound in accuracy.interval],
             "packs": accuracy.packs,
         }
-        with (HERE / f"rows-{shard}.jsonl").open("a") as file:
+        with (folder() / f"rows-{shard}.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         seconds = time.process_time() - started
         print(f"{len(known) + 1}  {accuracy.value:.4f}  {seconds:.1f} s of CPU  {architecture.describe()}", flush=True)
 
 
+def fit_batches(fit: list[Pack], architecture: AnyArchitecture, cache: ExampleCache) -> list[Tensor]:
+    """Return the images that statistics are taken from."""
+    return list(calibration_batches(fit, architecture.resolution, CALIBRATION, cache=cache))
+
+
+def keep(architecture: AnyArchitecture, statistics: dict[str, Tensor]) -> None:
+    """Keep the statistics of a subnet until the archive is assembled."""
+    save_file(statistics or {"none": torch.zeros(1)}, statistics_file(architecture))
+
+
 def statistics_file(architecture: AnyArchitecture) -> Path:
-    """Return where the statistics of a subnet are kept until they are assembled."""
-    folder = HERE / "statistics"
-    folder.mkdir(exist_ok=True)
-    return folder / f"{architecture.digest}.safetensors"
+    """Return where the statistics of a subnet are kept."""
+    return folder() / "statistics" / f"{architecture.digest}.safetensors"
 
 
-def assemble() -> None:
+def likely(known: dict[AnyArchitecture, Accuracy], fronts: int = FRONTS) -> list[AnyArchitecture]:
+    """Return the subnets on the first fronts of accuracy against latency of any shipped device."""
+    chosen: dict[AnyArchitecture, None] = {}
+    for device in shipped_tables():
+        table = load_table(device)
+        rest = {a: Candidate(a, accuracy, table.predict(a)) for a, accuracy in known.items()}
+        for _ in range(fronts):
+            for candidate in pareto_front(rest.values()):
+                chosen[candidate.architecture] = None
+                del rest[candidate.architecture]
+    return sorted(chosen, key=lambda architecture: architecture.digest)
+
+
+def statistics_of(architecture: AnyArchitecture, again: Callable[[AnyArchitecture], None]) -> dict[str, Tensor]:
+    """Return the statistics of a subnet, measured again where only its accuracy was kept."""
+    if not statistics_file(architecture).exists():
+        again(architecture)
+    return {name: tensor for name, tensor in load_file(statistics_file(architecture)).items() if name != "none"}
+
+
+def assemble(data: Path) -> None:
     """Write the archive and the statistics of the starter."""
     rows = {architecture_from_dict(row["architecture"]).digest: row for row in measured_rows()}
-    statistics: dict[str, Tensor] = {}
-    for digest, row in rows.items():
-        tensors = load_file(statistics_file(architecture_from_dict(row["architecture"])))
-        statistics |= {f"{digest}/{name}": tensor for name, tensor in tensors.items() if name != "none"}
+    known = {architecture_from_dict(row["architecture"]): to_accuracy(row) for row in rows.values()}
+    model, fit, cache = load_starter()[0], load_packs(data, "train-fit"), ExampleCache()
+
+    def again(architecture: AnyArchitecture) -> None:
+        encoder = extract_subnet(model, architecture).image_encoder
+        keep(architecture, recalibrate(encoder, fit_batches(fit, architecture, cache)))
+
+    shipped = likely(known)
+    statistics = {
+        f"{architecture.digest}/{name}": tensor
+        for architecture in shipped
+        for name, tensor in statistics_of(architecture, again).items()
+    }
     weights = starter_dir() / WEIGHTS
     protocol = {
         "space": SPACE,
@@ -143,11 +199,13 @@ def assemble() -> None:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
     content = {"protocol": protocol, "measured": [rows[digest] for digest in sorted(rows)]}
-    lines = ",\n  ".join(json.dumps(row) for row in content["measured"])  # type: ignore[union-attr]
+    lines = ",\n  ".join(json.dumps(row) for row in content["measured"])
     text = f'{{\n "protocol": {json.dumps(protocol)},\n "measured": [\n  {lines}\n ]\n}}\n'
     (starter_dir() / ARCHIVE_FILE).write_text(text)
     save_file(statistics, starter_dir() / STATISTICS)
-    print(f"{len(rows)} subnets, {(starter_dir() / STATISTICS).stat().st_size / 1e6:.1f} MB of statistics")
+    print(
+        f"{len(rows)} subnets, statistics of {len(shipped)}: {(starter_dir() / STATISTICS).stat().st_size / 1e6:.1f} MB"
+    )
 
 
 if __name__ == "__main__":
@@ -161,4 +219,4 @@ if __name__ == "__main__":
     if arguments.what == "measure":
         measure(arguments.data, arguments.shard, arguments.shards, arguments.minutes)
     else:
-        assemble()
+        assemble(arguments.data)
