@@ -1,13 +1,13 @@
 """Latencies a second, against building each encoder and counting its FLOPs; see README.md.
 
 python experiments/0007-latency-speed/bench.py [--n 100000] [--sample 20] [--repeats 5] [--out FOLDER]
+python experiments/0007-latency-speed/bench.py --figure    # figure.png alone, from results.csv; times nothing
 """
 
 import argparse
 import csv
 import io
 import os
-import platform
 import random
 import time
 import warnings
@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from supersam._paths import write_atomically
 from supersam.latency import SpaceLatency, load_table
+from supersam.profile.machine import cpu_name
 from supersam.profile.modules import deployed
 from supersam.space import AnyArchitecture, load_space
 from supersam.supernet.encoder import build_encoder
@@ -32,6 +33,7 @@ from supersam.supernet.encoder import build_encoder
 HERE = Path(__file__).parent
 SPACE, DEVICE = "starter", "cpu-x86-1t"
 START, END = "<!-- results -->", "<!-- end -->"
+BAR = 100_000  # architectures a second
 
 
 class Way(NamedTuple):
@@ -87,7 +89,7 @@ def seconds(way: Way, repeats: int) -> float:
 
 def rows(n: int, sample: int, repeats: int) -> list[dict[str, str]]:
     """Time every way."""
-    host = f"{platform.machine()}, one of {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    host = f"{cpu_name()}, one of {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "torch", "fvcore"))
     found = []
     for way in ways(n, sample):
@@ -125,6 +127,33 @@ def save(found: list[dict[str, str]], folder: Path) -> None:
     write_atomically(folder / "README.md", f"{before}{START}\n" + "\n".join(lines) + f"\n{END}{after}")
 
 
+def draw(folder: Path) -> None:
+    """Draw the architectures a second of results.csv as figure.png."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with (folder / "results.csv").open() as file:
+        found = [row for row in csv.DictReader(file) if row["per_second"]]  # the set-up is done once
+    speeds = [float(row["per_second"]) for row in found]
+    names = [row["way"].replace("`", "") for row in found]
+    figure, axes = pyplot.subplots(figsize=(8, 0.55 * len(found) + 1.3), layout="constrained")
+    bars = axes.barh(names, speeds, color="#0072B2")
+    labels = [f"{speed:,.0f}" if speed > 100 else f"{speed:.1f}" for speed in speeds]
+    axes.axvline(BAR, color="#D55E00", linewidth=1.2)
+    axes.bar_label(bars, labels, padding=4, bbox={"color": "white", "pad": 1})
+    axes.annotate(
+        f"goal: {BAR:,}", (BAR, 1), (4, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
+        color="#D55E00", ha="center",
+    )  # fmt: skip
+    axes.set(xscale="log", xlim=(1, 20 * max(speeds)), xlabel=f"architectures a second; {found[0]['host']}")
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(folder / "figure.png", dpi=100, metadata={"Software": None})
+    pyplot.close(figure)
+
+
 def main() -> None:
     """Time and write."""
     parser = argparse.ArgumentParser(description="Latencies a second.")
@@ -132,12 +161,17 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=20, help="encoders that are built")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--figure", action="store_true", help="draw what results.csv says and time nothing")
     options = parser.parse_args()
+    if options.figure:
+        draw(options.out)
+        return
     warnings.simplefilter("ignore")  # fvcore traces and scripts, which torch deprecates
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     save(rows(options.n, options.sample, options.repeats), options.out)
+    draw(options.out)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
     python experiments/0008-composition/run.py export               # ONNX files into the cache; no quiet machine needed
     python experiments/0008-composition/run.py measure --runtime onnxruntime    # then torch, then openvino
     python experiments/0008-composition/run.py report               # results/*.csv, figure.png, table in README.md
+    python experiments/0008-composition/run.py figure               # figure.png alone, from results/predictions.csv
 
 ``measure`` is ``supersam profile`` with the held-out networks and every part alone in the same interleaved rounds. It
 writes the table that is shipped and every timing (results/RUNTIME.csv); interrupted, it goes on when given again.
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +41,9 @@ DEVICES = {
 OURS = "chains and borders, factors"
 TWO_LENGTHS = "the same, blocks from chains of 2 and 6 alone"
 TICKS_MS = (1, 2, 5, 10, 20, 50, 100)
+TICKS_RATIO = (0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2)
+SHOWN = {OURS: "o", "parts alone, plain sum": "+", "ridge on operations": "^", "a + b * MACs": "x"}  # with markers
+COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73")  # Okabe and Ito's, which colour-blind readers tell apart
 MARKS = ("<!-- table: written by run.py report -->", "<!-- end -->")
 
 Predictor = Callable[[AnyArchitecture], float]
@@ -86,12 +91,17 @@ def main() -> None:
     commands.add_parser("export")
     measure = commands.add_parser("measure")
     measure.add_argument("--runtime", choices=DEVICES, required=True)
+    measure.add_argument("--rounds", type=int, default=3)
     measure.add_argument("--wait", type=float, default=300.0)
     measure.add_argument("--force", action="store_true")
     commands.add_parser("report")
+    commands.add_parser("figure")
     chosen = parser.parse_args()
     if chosen.command == "report":
         report(HERE, TABLES)
+        return
+    if chosen.command == "figure":
+        draw(HERE, TABLES)
         return
     runtime = "onnxruntime" if chosen.command == "export" else chosen.runtime
     command = ["profile", "--device", DEVICES[runtime], "--space", SPACE, "--runtime", runtime]
@@ -105,6 +115,7 @@ def main() -> None:
             "--out",
             str(TABLES / f"{DEVICES[runtime]}.json"),
         ]
+        command += ["--rounds", str(chosen.rounds)]
         command += ["--overwrite", "--wait", str(chosen.wait), *(["--force"] if chosen.force else [])]
     sys.exit(subprocess.run([sys.executable, "-m", "supersam", *command], check=False).returncode)
 
@@ -125,7 +136,7 @@ def report(folder: Path, tables: Path) -> None:
     text = "\n".join([score_table(scores), "", noise_table(runs)])
     print(text)
     _put_into(folder / "README.md", text)
-    draw(runs, folder / "figure.png")
+    draw(folder, tables)
 
 
 def read_run(runtime: str, rows: Path, table_file: Path) -> Run:
@@ -269,32 +280,51 @@ def noise_table(runs: list[Run]) -> str:
     return "\n".join(lines)
 
 
-def draw(runs: list[Run], path: Path) -> None:
-    """Draw predicted over measured against measured, a panel for each runtime."""
+def draw(folder: Path, tables: Path) -> None:
+    """Draw predicted over measured against measured from the rows of ``report``, a panel for each runtime."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    shown = (OURS, "parts alone, plain sum", "a + b * MACs")
-    figure, axes = pyplot.subplots(1, len(runs), figsize=(4.6 * len(runs), 3.8), sharey=True, squeeze=False)
-    for run, panel in zip(runs, axes[0], strict=True):
-        ways = predictors(run)
-        measured = [network.ms for network in run.held_out]
-        panel.axhspan(0.9, 1.1, color="0.93")
-        for name, marker in zip(shown, "o+x", strict=True):
-            ratios = [ways[name](network.architecture) / network.ms for network in run.held_out]
-            panel.plot(measured, ratios, marker, label=name, markersize=5, alpha=0.8)
-        panel.axhline(1, color="0.5", linewidth=0.8)
-        panel.set(title=str(run.table.runtime), xlabel="measured, ms", xscale="log", ylim=(0.6, 1.6))
-        panel.set_xticks(TICKS_MS, [str(tick) for tick in TICKS_MS])
-        panel.set_xticks([], minor=True)
-        panel.set_xlim(0.9 * min(measured), 1.1 * max(measured))
+    with (folder / "results" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    runtimes = list(dict.fromkeys(row["runtime"] for row in rows))
+    figure, axes = pyplot.subplots(
+        1, len(runtimes), figsize=(5 * len(runtimes), 5.2), sharey=True, squeeze=False, layout="constrained"
+    )
+    for runtime, panel in zip(runtimes, axes[0], strict=True):
+        table = read_table(tables / f"{DEVICES[runtime]}.json")
+        _panel(panel, [row for row in rows if row["runtime"] == runtime], table)
     axes[0][0].set_ylabel("predicted / measured")
-    axes[0][0].legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    axes[0][0].set_yticks(TICKS_RATIO, [f"{tick:g}" for tick in TICKS_RATIO])
+    axes[0][0].set_yticks([], minor=True)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
+    figure.savefig(folder / "figure.png", dpi=100, metadata={"Software": None})
     pyplot.close(figure)
+
+
+def _panel(panel: Any, rows: list[dict[str, str]], table: LatencyTable) -> None:
+    """Draw one runtime; what lies beyond the axis is drawn at its edge, and counted in the title."""
+    measured = np.array([float(row["measured_ms"]) for row in rows])
+    noise = (table.quality.noise_floor_pct or 0) / 100
+    least, most = TICKS_RATIO[0], TICKS_RATIO[-1]
+    beyond = 0
+    panel.axhspan(0.9, 1.1, color="0.93", label="within 10 %")
+    panel.axhspan(1 - noise, 1 + noise, color="0.82", label="noise of the sentinel")
+    panel.axhline(1, color="0.45", linewidth=0.8)
+    for (name, marker), colour in zip(SHOWN.items(), COLOURS, strict=True):
+        ratios = np.array([float(row[name]) for row in rows]) / measured
+        beyond += int(((ratios < least) | (ratios > most)).sum())
+        size, order = (6, 3) if name == OURS else (5, 2)
+        panel.plot(measured, ratios.clip(least, most), marker, label=name, color=colour, markersize=size, zorder=order)
+    title = f"{table.runtime}, {len(rows)} networks" + (f"; {beyond} points beyond the axis" if beyond else "")
+    panel.set_title(title, fontsize=10)
+    panel.set(xlabel="measured, ms", xscale="log", yscale="log", ylim=(0.97 * least, 1.03 * most))
+    panel.set_xticks(TICKS_MS, [str(tick) for tick in TICKS_MS])
+    panel.set_xticks([], minor=True)
+    panel.set_xlim(0.9 * measured.min(), 1.1 * measured.max())
 
 
 def _two_lengths(run: Run) -> Predictor:

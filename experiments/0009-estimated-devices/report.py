@@ -178,7 +178,9 @@ def draw_fits(fits: Sequence[Fit], transfers: Sequence[Transfer], path: Path) ->
         _panel(axes, transfer.points.there_ms, transfer.left_out_ms, found.factor_90, title)
     for axes in panels[count:]:
         axes.remove()
-    figure.suptitle("Predicted against published time, ms; grey: the 90 % interval. Nothing was run here.")
+    figure.suptitle("Grey: the 90 % interval. Nothing was run here.")
+    figure.supxlabel("published, ms")
+    figure.supylabel("predicted with its family (for the Jetsons: the network) left out, ms")
     figure.savefig(path, dpi=90, metadata={"Software": None})  # the version of matplotlib would change the bytes
     pyplot.close(figure)
 
@@ -189,6 +191,9 @@ def _panel(axes: Any, published: Array, predicted: Array, spread: float, title: 
     axes.plot(limits, limits, color="0.45", linewidth=1)
     axes.scatter(published, predicted, s=12, color=COLOURS[0], zorder=3, linewidth=0)
     axes.set(xscale="log", yscale="log", xlim=limits, ylim=limits, aspect="equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
     axes.set_title(title, fontsize=9)
     axes.grid(color="0.93", linewidth=0.6)
 

@@ -68,7 +68,8 @@ def _sections(table: LatencyTable) -> Iterator[tuple[str, dict[str, Any]]]:
         "conditions",
         {
             "date": table.date or "not stated",
-            "device": ", ".join(filter(None, (table.device.name, table.device.sku, table.device.kind))),
+            "device": f"{table.device.name}, {table.device.kind}",
+            "SKU": table.device.sku or "not stated",
             "aliases": ", ".join(table.aliases),
             "runtime": ", ".join([str(runtime), *_said({"provider": runtime.provider}), *_said(runtime.options)]),
             "exporter": table.exporter,
@@ -123,7 +124,7 @@ def _print_facts(title: str, facts: dict[str, Any]) -> None:
         print("\n" + "\n".join([title, *lines] if title else lines))
 
 
-PART_HEAD = ("kind", "parts", "method", "timed as", "from ms", "to ms", "90 % interval")
+PART_HEAD = ("kind", "parts", "method", "timed as", "samples", "from ms", "to ms", "90 % interval")
 
 
 def _parts(table: LatencyTable) -> Iterator[list[str]]:
@@ -134,8 +135,9 @@ def _parts(table: LatencyTable) -> Iterator[list[str]]:
     for kind, entries in kinds.items():
         times = [entry.ms for entry in entries]
         width = median(max(entry.hi / entry.ms, entry.ms / entry.lo) for entry in entries)
-        ways = (_distinct(entry.method for entry in entries), _distinct(entry.scope for entry in entries))
-        yield [kind, str(len(entries)), *ways, f"{min(times):.4g}", f"{max(times):.4g}", f"x{width:.2f}"]
+        ways = [_distinct(entry.method for entry in entries), _distinct(entry.scope for entry in entries)]
+        samples = str(sum(entry.samples for entry in entries))
+        yield [kind, str(len(entries)), *ways, samples, f"{min(times):.4g}", f"{max(times):.4g}", f"x{width:.2f}"]
 
 
 def _distinct(words: Iterable[str]) -> str:

@@ -63,7 +63,7 @@ def _row(table: "LatencyTable") -> list[str]:
     width = interval_factor(table)
     return [
         table.name,
-        str(table.runtime),
+        str(table.runtime) + (f", {table.batch} images at once" if table.batch > 1 else ""),
         table.precision,
         table.method,
         table.grade,
@@ -76,7 +76,7 @@ def _row(table: "LatencyTable") -> list[str]:
 
 
 def _summary(table: "LatencyTable") -> dict[str, Any]:
-    shown = ("name", "aliases", "precision", "method", "grade", "date", "note")
+    shown = ("name", "aliases", "precision", "batch", "method", "grade", "date", "note")
     return {
         **{key: getattr(table, key) for key in shown},
         "device": table.device.name,

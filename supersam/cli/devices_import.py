@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from supersam.cli._output import print_json, say
+from supersam.cli._table_file import table_file
 
 
 def import_times(
@@ -39,7 +40,6 @@ def import_times(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make a latency table of others' files. What nobody says about them stays unknown and costs the grade."""
-    from supersam._paths import data_dir
     from supersam.errors import UsageError
     from supersam.importers import Conditions, import_aihub, import_csv, import_timm, import_trtexec
 
@@ -61,9 +61,7 @@ def import_times(
     given = [option for option in (trtexec, aihub, timm, csv) if option]
     if len(given) != 1:
         raise UsageError("give exactly one of --trtexec, --aihub, --timm and --csv")
-    path = out or data_dir("latency_tables") / f"{name}.json"
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists; replace it with --overwrite or choose another name")
+    path = table_file(name, out, overwrite)
     if trtexec:
         table = import_trtexec(trtexec, conditions, network)
     elif aihub:

@@ -1,6 +1,5 @@
 """``supersam profile``: measure a search space on this machine."""
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from supersam.cli._output import print_json, say
+from supersam.cli._table_file import table_file
 
 if TYPE_CHECKING:
     from supersam.latency import LatencyTable
     from supersam.profile.plan import Plan
     from supersam.profile.protocol import Protocol
+
+REMOTE_PYTHON, REMOTE_FOLDER = "python3", ".cache/supersam/profile"
 
 
 def profile(
@@ -51,10 +53,10 @@ def profile(
     ] = None,
     ssh_option: Annotated[list[str] | None, typer.Option(help="Option for ssh, as after its -o. Repeatable.")] = None,
     precision: Annotated[str, typer.Option(help="With --ssh: fp32 or fp16; default: the runtime's usual one.")] = "",
-    remote_python: Annotated[str, typer.Option(help="With --ssh: Python 3.8 or newer there.")] = "python3",
+    remote_python: Annotated[str, typer.Option(help="With --ssh: Python 3.8 or newer there.")] = REMOTE_PYTHON,
     remote_folder: Annotated[
         str, typer.Option(help="With --ssh: where networks and measurements lie there.")
-    ] = ".cache/supersam/profile",
+    ] = REMOTE_FOLDER,
     remote_program: Annotated[str, typer.Option(help="With --ssh: path of trtexec and the like there.")] = "",
     remote_option: Annotated[
         list[str] | None,
@@ -66,22 +68,20 @@ def profile(
 
     An interrupted measurement goes on where it was when the command is given again.
     """
-    from supersam._paths import data_dir
-    from supersam.errors import UsageError
-    from supersam.latency.table import NAME
     from supersam.profile.plan import plan_items
     from supersam.profile.protocol import Protocol
     from supersam.space import load_space
 
-    if not re.fullmatch(NAME, device):
-        raise UsageError(f"{device!r} is no name of a table: lower case letters, digits, - and ., such as my-laptop")
-    remote = {"--precision": precision, "--ssh-option": ssh_option, "--remote-program": remote_program}
-    stray = [name for name, value in {**remote, "--remote-option": remote_option}.items() if value and ssh is None]
-    if stray:
-        raise UsageError(f"{stray[0]} is for --ssh; this machine is measured in fp32 with the runtime's own options")
-    table_file = out or data_dir("latency_tables") / f"{device}.json"
-    if table_file.exists() and not overwrite and not export_only:
-        raise UsageError(f"{table_file} exists; replace it with --overwrite or choose another name")
+    file = table_file(device, out, overwrite or export_only)
+    of_ssh: dict[str, object] = {
+        "--precision": precision,
+        "--ssh-option": ssh_option,
+        "--remote-program": remote_program,
+        "--remote-option": remote_option,
+        "--remote-python": remote_python != REMOTE_PYTHON,
+        "--remote-folder": remote_folder != REMOTE_FOLDER,
+    }
+    _refuse_strays(ssh is not None, of_ssh, {"--wait": wait, "--export-only": export_only})
     protocol = Protocol(clock=clock, rounds=rounds)  # type: ignore[arg-type]
     plan = plan_items(load_space(space), networks, held_out, isolated)
     if export_only:
@@ -95,9 +95,26 @@ def profile(
         address, port = Target.parse(ssh)
         target = Target(address, port, tuple(ssh_option or ()), remote_python, remote_folder, remote_program)
         wanted = Wanted(runtime, precision, protocol.clock, rounds=rounds, options=tuple(remote_option or ()))
-        _report(measure_there(device, plan, wanted, target, table_file, rows, force), table_file, json)
+        _report(measure_there(device, plan, wanted, target, file, rows, force), file, json)
         return
-    _report(_measure_here(device, plan, runtime, protocol, table_file, rows, force, wait), table_file, json)
+    _report(_measure_here(device, plan, runtime, protocol, file, rows, force, wait), file, json)
+
+
+def _refuse_strays(over_ssh: bool, of_ssh: dict[str, object], of_this_machine: dict[str, object]) -> None:
+    """Refuse options that would do nothing.
+
+    Args:
+        of_ssh, of_this_machine: by option what was given, false where nothing was.
+    """
+    from supersam.errors import UsageError
+
+    for option, given in (of_this_machine if over_ssh else of_ssh).items():
+        if given:
+            raise UsageError(
+                f"{option} is for this machine, not for a device over ssh; leave it out"
+                if over_ssh
+                else f"{option} is for --ssh; this machine is measured in fp32 with the runtime's own options"
+            )
 
 
 def _measure_here(
@@ -105,7 +122,7 @@ def _measure_here(
     plan: "Plan",
     runtime: str,
     protocol: "Protocol",
-    table_file: Path,
+    file: Path,
     rows: Path | None,
     force: bool,
     wait: float,
@@ -125,10 +142,10 @@ def _measure_here(
     on_core = "" if core is None else f" on core {core}"
     minutes = estimate_seconds(plan, found, protocol) / 60
     say(f"{len(items)} items in {protocol.rounds} rounds with {runtime}{on_core}, about {minutes:.0f} minutes in all")
-    journal_file = table_file.with_suffix(".partial.jsonl")
+    journal_file = file.with_suffix(".partial.jsonl")
     with _progress("profile", protocol.rounds * len(items), journal_file) as on_item:
         table, journal = profile(device, plan, found, protocol, journal_file, on_item, forced)
-    table.save(table_file)
+    table.save(file)
     if rows is not None:
         write_rows(rows, journal.timings)
     journal.remove()

@@ -52,9 +52,10 @@ def parse_table(text: str, where: str) -> LatencyTable:
         raise _damaged(f"{where}:1", f"it must be a dictionary, not {type(content).__name__}")
     schema = content.get("schema")
     if type(schema) is int and schema != SCHEMA:
+        remedy = "install a newer supersam" if schema > SCHEMA else "measure it again with: supersam profile"
         raise LatencyTableError(
             f"latency table {where}:{line_of(text, ('schema',))} has schema {schema}, this version reads {SCHEMA}; "
-            "measure it again with: supersam profile"
+            f"{remedy}"
         )
     try:
         return LatencyTable.model_validate(content)

@@ -4,13 +4,14 @@ A table is a JSON file (``latency_tables/README.md`` describes it). The latency 
 parts, each times the factor of its kind; no network is built (docs/decisions/0014-composition.md).
 """
 
+import datetime
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from supersam._paths import write_atomically
 from supersam.errors import MissingEntryError
@@ -79,6 +80,15 @@ class LatencyTable(Model):
     transfer: Transfer | None = None
     entries: dict[str, Entry] = Field(default={})
     networks: dict[str, Network] = Field(default={})
+
+    @field_validator("date")
+    @classmethod
+    def _date_is_a_day(cls, date: str | None) -> str | None:
+        try:
+            datetime.date.fromisoformat(date or "2000-01-01")
+        except ValueError:
+            raise Fault(f"{date} is no day of the calendar") from None
+        return date
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:

@@ -41,6 +41,8 @@ MOVED = 0.01  # a locked clock that moves by more has been throttled
 PREEMPTED = 1.05  # wall over CPU time of one thread; beyond, somebody else had the core
 RETRIES = 1  # of a throttled measurement
 COOLING_SECONDS = 300
+TELL_SECONDS = 20  # a program that only tells something
+IMPORT_SECONDS = 180  # of a large package, on a small or busy board
 
 
 class Failure(Exception):
@@ -69,10 +71,10 @@ def paths(pattern: str) -> list[str]:
     return ["/" + os.path.relpath(path, ROOT) for path in found]
 
 
-def tell(*command: str) -> str:
+def tell(*command: str, limit_s: float = TELL_SECONDS) -> str:
     """Return what a program prints, empty if it is not there, fails or hangs."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=20, check=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=limit_s, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.decode(errors="replace").strip()
@@ -432,7 +434,11 @@ class InPython(Runtime):
         return self.manifest["program"] or sys.executable
 
     def imported(self) -> str:
-        return tell(self.found, "-c", f"import {self.package} as p; print(p.__version__)")
+        """Return the package's version, empty if it cannot be imported; asked once."""
+        if not hasattr(self, "_imported"):
+            script = f"import {self.package} as p; print(p.__version__)"
+            self._imported = tell(self.found, "-c", script, limit_s=IMPORT_SECONDS)
+        return self._imported
 
     def missing(self) -> str:
         if self.imported():

@@ -77,8 +77,8 @@ class Journal:
         difference = same_conditions(known, json.loads(json.dumps(conditions)))
         if difference is not None:
             raise UsageError(
-                f"{self.path} was measured under other conditions: {difference} (there, then now); "
-                "remove it to start again, or choose another --out"
+                f"{self.path}:1 was measured under other conditions: {difference} (there, then now); "
+                "remove the file to start again, or choose another --out"
             )
         if not lines[-1].endswith("\n"):  # torn by a crash: drop it, so that the next line starts clean
             lines.pop()
@@ -93,7 +93,7 @@ class Journal:
                 self._timings[name][at] = _timing(entry)
             except (AttributeError, KeyError, TypeError, ValueError) as problem:
                 raise DamagedError(
-                    f"{self.path} line {number} is damaged ({problem!r}); remove it to start again"
+                    f"{self.path}:{number} is damaged ({problem!r}); remove the file to start again"
                 ) from problem
 
 

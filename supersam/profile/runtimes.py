@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from supersam import latency
 from supersam.errors import EnvironmentProblem, UsageError, suggest
 from supersam.profile import onnx_files
+from supersam.profile.device_runtimes import DEVICE_RUNTIMES
 from supersam.profile.modules import build_item
 from supersam.profile.plan import Item
 
@@ -181,6 +182,8 @@ def find_runtime(name: str) -> Runtime:
         UsageError: if there is none of this name.
         EnvironmentProblem: if it is not installed.
     """
+    if name in DEVICE_RUNTIMES and name not in RUNTIMES:
+        raise UsageError(f"{name} runs on a device over ssh; say which with --ssh user@host")
     if name not in RUNTIMES:
         known = ", ".join(RUNTIMES)
         raise UsageError(f"unknown runtime {name!r}; there are: {known}.{suggest(name, list(RUNTIMES))}")

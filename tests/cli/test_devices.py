@@ -1,6 +1,7 @@
 """One device on a page, for people and for programs."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def test_page_holds_what_a_user_must_know(supersam: Any, checked: LatencyTable, 
         assert str(said) in text
     assert f"{checked.composition.factor:.4g}" in text
     assert "efficientvit" in text
+    assert re.search(r"SKU: +not stated", text)
+    assert str(sum(one.samples for key, one in checked.entries.items() if key.startswith("vit:"))) in text
     for digest in checked.networks:
         assert digest in text
     assert "mean error of 2 networks (held-out): 10.1 %" in text
@@ -71,6 +74,8 @@ def test_list_tells_how_far_to_trust_each(supersam: Any) -> None:
         assert f"x{device['interval_factor']:.2f}" in lines[device["name"]]
         assert device["method"] in lines[device["name"]]
         assert device["why"]
+    assert "1024 images at once" in lines["rtx-4090"]
+    assert (listed["rtx-4090"]["batch"], cpu["batch"]) == (1024, 1)
 
 
 def test_sums_that_no_network_has_checked_have_no_interval() -> None:

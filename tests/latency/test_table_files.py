@@ -73,12 +73,13 @@ def test_the_table_of_these_tests_is_sound() -> None:
 @pytest.mark.parametrize(
     ("keys", "value", "tells"),
     [
-        (("schema",), 1, "has schema 1, this version reads 2"),
-        (("schema",), 3, "has schema 3, this version reads 2"),
+        (("schema",), 1, "has schema 1, this version reads 2; measure it again"),
+        (("schema",), 3, "has schema 3, this version reads 2; install a newer supersam"),
         (("schema",), "two", "schema: Input should be 2"),
         (("name",), "Toy Board", "name: "),
         (("grade",), "F", "grade: "),
         (("date",), "yesterday", "date: "),
+        (("date",), "2026-02-30", "date: 2026-02-30 is no day of the calendar"),
         (("sources",), [], "sources: "),
         (("batch",), 8, "batch: "),
         (("clock",), "sundial", "clock: "),

@@ -351,6 +351,21 @@ def test_program_that_hangs_or_fails_is_a_failure_with_the_line_that_says_why(ag
         agent.run_program(["/nowhere/trtexec"], 60)
 
 
+def test_package_is_imported_once_and_may_take_its_time(agent: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def tell(*command: str, limit_s: float) -> str:
+        asked.append(limit_s)
+        return "1.2"
+
+    monkeypatch.setattr(agent, "tell", tell)
+    runtime = agent.OnnxRuntime("folder", {**MANIFEST, "program": sys.executable})
+
+    assert (runtime.missing(), runtime.version()) == ("", "1.2")
+    assert asked == [agent.IMPORT_SECONDS]
+    assert agent.IMPORT_SECONDS > 2 * agent.TELL_SECONDS
+
+
 def test_onnx_model_is_really_timed(agent: ModuleType, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

@@ -343,7 +343,7 @@ def test_journal_of_other_conditions_is_refused_and_kept(
     journal_file.write_text("\n".join([json.dumps(changed), *rest, ""]))
     before = journal_file.read_bytes()
 
-    with tells(UsageError, journal_file, "other conditions", name):
+    with tells(UsageError, f"{journal_file}:1", "other conditions", name):
         run(rounds=1, networks=0)
 
     assert journal_file.read_bytes() == before
@@ -369,7 +369,7 @@ def test_damaged_line_of_a_journal_is_told_in_one_line(
     damaged = change if isinstance(change, str) else json.dumps({**json.loads(lines[3]), change[0]: change[1]})
     journal_file.write_text("\n".join([*lines[:3], damaged, *lines[4:], ""]))
 
-    with tells(DamagedError, journal_file, "line 4"):
+    with tells(DamagedError, f"{journal_file}:4"):
         run(rounds=1, networks=0)
 
 

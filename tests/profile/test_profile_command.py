@@ -79,12 +79,33 @@ def test_name_that_no_table_may_have_is_refused_before_anything_is_measured(
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("option", ["--precision", "--ssh-option", "--remote-program", "--remote-option"])
+OF_SSH = ["--precision", "--ssh-option", "--remote-program", "--remote-option", "--remote-python", "--remote-folder"]
+
+
+@pytest.mark.parametrize("option", OF_SSH)
 def test_option_of_a_device_over_ssh_is_refused_without_one(command: Command, board: Any, option: str) -> None:
     refused = command(option, "fp16")
 
     assert isinstance(refused.exception, UsageError)
     assert f"{option} is for --ssh" in str(refused.exception)
+    assert not board.prepared
+
+
+@pytest.mark.parametrize("options", [("--wait", "9"), ("--export-only",)])
+def test_option_of_this_machine_is_refused_for_a_device_over_ssh(command: Command, options: tuple[str, ...]) -> None:
+    refused = command("--ssh", "me@board", *options)
+
+    assert isinstance(refused.exception, UsageError)
+    assert f"{options[0]} is for this machine" in str(refused.exception)
+
+
+def test_file_that_no_device_option_would_take_is_refused_before_anything_is_measured(
+    command: Command, board: Any, tmp_path: Path
+) -> None:
+    refused = command("--out", str(tmp_path / "board.yaml"))
+
+    assert isinstance(refused.exception, UsageError)
+    assert "ends in .json" in str(refused.exception)
     assert not board.prepared
 
 

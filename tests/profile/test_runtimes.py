@@ -88,6 +88,12 @@ def test_unknown_runtime_is_answered_with_those_there_are(runtime: str, tells: T
         find_runtime(runtime)
 
 
+@pytest.mark.parametrize("runtime", ["trtexec", "litert", "executorch", "coreml"])
+def test_runtime_of_a_device_says_that_it_needs_one(runtime: str, tells: Tells) -> None:
+    with tells(UsageError, runtime, "--ssh user@host"):
+        find_runtime(runtime)
+
+
 def test_near_miss_is_suggested(tells: Tells) -> None:
     with tells(UsageError, "Did you mean 'openvino'?"):
         find_runtime("openvinno")
