@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
 
 from supersam.sam.model import Prompts, Sam
 from supersam.space import AnyArchitecture, SearchSpace, load_space
@@ -102,8 +103,17 @@ def at(space: SearchSpace, architecture: AnyArchitecture, resolution: int) -> An
 
 
 @cache
-def prompt_gmacs(resolution: int) -> float:
-    return decoder_gmacs(resolution)
+def prompt_gmacs(resolution: int, prompts: int = 1) -> float:
+    """Return the arithmetic of a prompt that shares its image with others."""
+    return decoder_gmacs(resolution, prompts) / prompts
+
+
+def original_prompt_gmacs(side: int = 64) -> float:
+    """Return that of a prompt in segment-anything's own order of the arithmetic, which published trainings had."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        image, tokens = torch.empty(1, 256, side, side), torch.empty(1, 2, 256)
+        Sam(torch.nn.Identity()).mask_decoder.predict_masks(image, image, tokens, image)
+    return counter.get_total_flops() / 2e9
 
 
 def cost_of(config: TrainConfig, plan: StepPlan, progress: float) -> Cost:
@@ -112,12 +122,12 @@ def cost_of(config: TrainConfig, plan: StepPlan, progress: float) -> Cost:
     subnets, prompts = len(plan.subnets), config.points_per_image + config.boxes_per_image
     again = 1 if config.engine.activation_checkpointing else 0  # blocks run once more in the backward pass
     encoder = (PASSES + again) * sum(count(architecture).gmacs for architecture in plan.subnets)
-    one = prompts * prompt_gmacs(plan.resolution)
+    one = prompts * prompt_gmacs(plan.resolution, prompts)
     decoder = PASSES * subnets * (1 + plan.settings.correction_rounds) * one
     lesson, teacher = config.distillation.prompts, count(teacher_of(config)).gmacs
     if lesson and lesson.weight_at(progress):
         decoder += PASSES * subnets * (1 + lesson.rounds) * one
-        teacher += subnets * (1 + lesson.rounds) * prompts * prompt_gmacs(TEACHER_PX)
+        teacher += subnets * (1 + lesson.rounds) * prompts * prompt_gmacs(TEACHER_PX, prompts)
     scale = 2e-3 * plan.images * config.engine.accumulate
     return Cost(plan.images * config.engine.accumulate, scale * encoder, scale * decoder, scale * teacher)
 
@@ -409,7 +419,7 @@ def published() -> str:
     images, gpus, hours = 90_000 * 256, 256, 68
     spent = gpus * hours * 3600 * PEAK_TFLOPS["A100"]
     encoder = PASSES * 2e-3 * vit_h * images
-    decoder = PASSES * 2e-3 * prompt_gmacs(1024) * 64 * 11 * images
+    decoder = PASSES * 2e-3 * original_prompt_gmacs() * 64 * 11 * images
     resnet = [rate / n * PASSES * 2e-3 * 4.09 / PEAK_TFLOPS["A100"] for rate, n in ((2470, 1), (16621, 8))]
     forward = 2e-3 * vit_h / 0.15 / PEAK_TFLOPS["A100"]
     return "\n".join(

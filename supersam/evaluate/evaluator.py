@@ -14,7 +14,6 @@ from supersam.data.coco import ImageRecord, Pack
 from supersam.data.prompts import central_point
 from supersam.data.transforms import to_input, to_original
 from supersam.errors import UsageError
-from supersam.evaluate.decoder import decode_image
 from supersam.evaluate.examples import Example, ExampleCache, load_example
 from supersam.evaluate.metrics import bootstrap_interval, iou
 from supersam.predict.predictor import Embedded
@@ -161,7 +160,7 @@ def answer(
     wanted = MULTIMASK if multimask else slice(0, 1)
     with torch.inference_mode():
         prompts = Prompts(framed(points, scale), framed(labels, 1.0), framed(boxes, scale))
-        masks = decode_image(embedded.model, embedded.embedding, prompts)
+        masks = embedded.model.decode(embedded.embedding, prompts)
     return masks.logits[0, :, wanted], masks.iou[0, :, wanted]
 
 

@@ -1,7 +1,8 @@
 """SAM's prompt encoder and mask decoder around any encoder.
 
 The modules are segment-anything's own (Meta, Apache-2.0), so the tensors carry the names of the original SAM
-checkpoints and official decoders load. What is added here: batches of images, and any input resolution. Prompts
+checkpoints and official decoders load. What is added here: batches of images, any input resolution, and a cheaper
+order of the decoder's arithmetic (`decoder.py`). Prompts
 are given in a frame whose longest side is 1024, whatever the resolution, as the original decoder expects.
 """
 
@@ -11,6 +12,7 @@ import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
+from supersam.sam.decoder import decode
 from supersam.space.ops import EMBEDDING
 
 FRAME = 1024  # pixels of the longest side in prompt coordinates
@@ -83,14 +85,11 @@ class Sam(nn.Module):
         batch, _, height, width = embeddings.shape
         tokens = self._prompt_tokens(prompts)  # (B, Q, T, 256)
         queries = tokens.shape[1]
-        repeated = embeddings.repeat_interleave(queries, dim=0)
-        # The decoder repeats one image embedding over its prompts; given as part of the dense prompt it can differ.
-        logits, iou = self.mask_decoder.predict_masks(
-            image_embeddings=torch.zeros_like(embeddings[:1]),
-            image_pe=self.prompt_encoder.pe_layer((height, width)).unsqueeze(0),
-            sparse_prompt_embeddings=tokens.flatten(0, 1),
-            dense_prompt_embeddings=repeated + self._dense_prompt(prompts.masks),
-        )
+        if prompts.masks is not None:
+            embeddings = embeddings.repeat_interleave(queries, dim=0)
+        image = embeddings + self._dense_prompt(prompts.masks)
+        positions = self.prompt_encoder.pe_layer((height, width))
+        logits, iou = decode(self.mask_decoder, image, positions, tokens.flatten(0, 1))
         return Masks(logits.unflatten(0, (batch, queries)), iou.unflatten(0, (batch, queries)))
 
     def _dense_prompt(self, masks: Tensor | None) -> Tensor:

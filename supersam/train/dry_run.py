@@ -132,18 +132,18 @@ def _encoder_gmacs(plan: StepPlan) -> float:
 def _decoder_gmacs(run: Run, plan: StepPlan) -> float:
     prompts = run.config.points_per_image + run.config.boxes_per_image
     rounds = 1 + plan.settings.correction_rounds
-    return plan.images * len(plan.subnets) * rounds * prompts * decoder_gmacs(plan.resolution)
+    return plan.images * len(plan.subnets) * rounds * decoder_gmacs(plan.resolution, prompts)
 
 
 @cache
-def decoder_gmacs(resolution: int) -> float:
-    """Return the multiplications of decoding one prompt, in 1e9, counted by torch on the meta device."""
+def decoder_gmacs(resolution: int, prompts: int = 1) -> float:
+    """Return the multiplications of decoding the prompts of one image, in 1e9, counted by torch on the meta device."""
     with torch.device("meta"):
         model = Sam(torch.nn.Identity())
         side = resolution // 16
-        embedding, points = torch.empty(1, EMBEDDING, side, side), torch.empty(1, 1, 1, 2)
+        embedding, boxes = torch.empty(1, EMBEDDING, side, side), torch.empty(1, prompts, 4)
         with FlopCounterMode(display=False) as counter:
-            model.decode(embedding, Prompts(boxes=points.repeat(1, 1, 1, 2).squeeze(2)))
+            model.decode(embedding, Prompts(boxes=boxes))
     return counter.get_total_flops() / 2 / 1e9
 
 
