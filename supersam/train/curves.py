@@ -28,10 +28,9 @@ def draw(folder: Path) -> Path:
     figure = Figure(figsize=(8, 7), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for name in LOSSES:
-        known = [(step, float(row[name])) for step, row in zip(steps, rows, strict=True) if row.get(name)]
-        if not known or (name == "loss" and any(row.get("largest") for row in rows)):
-            continue  # of a sandwich the parts are drawn, not their mean
-        at, values = zip(*known, strict=True)
+        at, values = points(rows, name)
+        if not at:
+            continue
         top.plot(at, values, ".", color=COLOURS[name], alpha=0.15, markersize=3)
         top.plot(at, _smooth(np.asarray(values)), color=COLOURS[name], label=name)
     top.set_ylabel("loss")
@@ -46,6 +45,12 @@ def draw(folder: Path) -> Path:
     path = folder / CURVES_FILE
     figure.savefig(path, dpi=110)
     return path
+
+
+def points(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[float]]:
+    """Return steps and values of one loss; of sandwiches the parts, not their mean."""
+    drawn = [row for row in rows if row.get(name) and not (name == "loss" and row.get("largest"))]
+    return [int(row["step"]) for row in drawn], [float(row[name]) for row in drawn]
 
 
 def _rows(file: Path) -> list[dict[str, str]]:

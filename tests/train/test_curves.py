@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from supersam.errors import MissingError
-from supersam.train.curves import draw
+from supersam.train.curves import draw, points
 
 HEADER = "step,seconds,images,images_per_s,resolution,learning_rate,gradient_norm,loss,largest,smallest,random\n"
 
@@ -18,6 +18,13 @@ def test_uniform_steps_and_sandwiches_share_a_figure(tmp_path):
         assert figure.size[0] > 600
         colours = {colour for _, colour in figure.convert("RGB").getcolors(1_000_000)}
     assert {(0, 114, 178), (213, 94, 0)} <= colours  # the lines of the largest and of the smallest
+
+
+def test_the_mean_of_a_sandwich_is_left_to_its_parts_and_other_steps_are_drawn():
+    rows = [{"step": "1", "loss": "0.5", "largest": ""}, {"step": "2", "loss": "0.4", "largest": "0.3"}]
+
+    assert points(rows, "loss") == ([1], [0.5])
+    assert points(rows, "largest") == ([2], [0.3])
 
 
 @pytest.mark.parametrize("content", [None, HEADER])
