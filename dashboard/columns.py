@@ -1,7 +1,7 @@
 """Candidates as columns of numbers, for figures, filters and importances."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ Numbers = NDArray[np.float64]
 
 # Axes of the parallel coordinates, as far as the candidates have them; the others can be filtered by.
 DRAWN = ("resolution", "stage1.block", "stage2.block", "stage3.block", "stage4.block", "depth", "gmacs", "params_m",
-         "latency_ms", "accuracy")  # fmt: skip
+         "accuracy_source", "latency_ms", "accuracy")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def columns(candidates: Sequence[Candidate]) -> dict[str, Column]:
     found += [
         Column("gmacs", sums.gmacs),
         Column("params_m", sums.params_m),
+        _column("accuracy_source", [candidate.accuracy.source for candidate in candidates]),
         _column("latency_ms", [candidate.latency.ms for candidate in candidates]),
         _column("accuracy", [candidate.accuracy.value for candidate in candidates]),
     ]
@@ -60,12 +61,21 @@ def _choices(architecture: AnyArchitecture) -> dict[str, float | str]:
     return chosen | {"depth": len(architecture.layers)}
 
 
-def _column(name: str, values: list[float | str] | list[float]) -> Column:
+def _column(name: str, values: Sequence[float | str]) -> Column:
     if isinstance(values[0], str):
         names = tuple(sorted({str(value) for value in values}))
         places = {value: place for place, value in enumerate(names)}
         return Column(name, np.array([places[str(value)] for value in values], dtype=np.float64), names)
     return Column(name, np.array(values, dtype=np.float64))
+
+
+def of_source(found: dict[str, Column], source: str) -> dict[str, Column]:
+    """Return the same columns of those candidates alone whose accuracy is measured, or predicted."""
+    sources = found["accuracy_source"]
+    if source not in sources.names:
+        return {}
+    rows = sources.values == sources.names.index(source)
+    return {name: replace(column, values=column.values[rows]) for name, column in found.items()}
 
 
 def importance(choice: Column, outcome: Numbers) -> float:
@@ -87,7 +97,7 @@ def importance(choice: Column, outcome: Numbers) -> float:
 
 def importances(found: dict[str, Column], outcome: str) -> list[tuple[str, float]]:
     """Return the importance of every choice for an outcome, the greatest first."""
-    results = ("gmacs", "params_m", "latency_ms", "accuracy", "depth")
+    results = ("gmacs", "params_m", "accuracy_source", "latency_ms", "accuracy", "depth")
     choices = [column for name, column in found.items() if name not in results]
     values = [(column.name, importance(column, found[outcome].values)) for column in choices]
     return sorted(values, key=lambda pair: -pair[1])

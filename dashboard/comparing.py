@@ -22,6 +22,7 @@ class Line:
     texts: list[str]
     values: list[float | None]
     less_is_better: bool = True
+    is_share: bool = False  # between 0 and 1, so that a change in per cent would be of what?
 
     @property
     def best(self) -> int | None:
@@ -31,17 +32,18 @@ class Line:
         return self.values.index(min(known) if self.less_is_better else max(known))
 
     def change(self, place: int) -> str:
-        """Return how far a value is from the first, such as ``+12 %``."""
+        """Return how far a value is from the first, such as ``+12%``; shares are subtracted, such as ``+0.012``."""
         first, value = self.values[0], self.values[place]
         if place == 0 or not first or value is None or first == value:
             return ""
-        return f"{(value / first - 1):+.0%}"
+        return f"{value - first:+.3f}" if self.is_share else f"{value / first - 1:+.0%}"
 
 
 def lines(view: View, compared: Sequence[Candidate]) -> list[Line]:
     """Return what is compared: accuracy, the latency on every device, and the costs."""
     accuracies: list[float | None] = [one.accuracy.value for one in compared]
-    found = [Line("accuracy", [wording.accuracy(one.accuracy) for one in compared], accuracies, less_is_better=False)]
+    texts = [wording.accuracy(one.accuracy) for one in compared]
+    found = [Line("accuracy", texts, accuracies, less_is_better=False, is_share=True)]
     for device, _ in view.devices.values():
         latencies = [view.try_latency(device, one) for one in compared]
         texts = ["-" if one is None else wording.latency(one) for one in latencies]

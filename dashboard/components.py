@@ -63,6 +63,12 @@ def table(
     return html.Div(shown, className="scroll", tabIndex=0, role="group", **aria(label=caption))
 
 
+def stacked(text: str) -> html.Td:
+    """Return a written number with its interval and source below it, as ``wording`` writes them."""
+    value, _, rest = text.partition(" ")
+    return html.Td([html.Span(value), html.Small(rest)], className="stacked")
+
+
 def command(text: str) -> list[Child]:
     """Return a command whose words break only between each other, so that ``-o`` stays whole."""
     words = text.split(" ")

@@ -7,11 +7,12 @@ from dash import html
 from supersam.results import Candidate
 from supersam.results.timed import Timed, TimedSubnet
 
-from . import components, wording
+from . import components, ids, wording
 from .anatomy import Section, sections
 from .comparing import toggle
 from .devices import Device
 from .part_sums import PartSums
+from .query import MOST_COMPARED
 from .view import View
 
 
@@ -22,7 +23,7 @@ def heading(view: View, candidate: Candidate, can_compare: bool = True) -> html.
         badges.insert(0, "best")
     if not view.fits(candidate):
         badges.append(f"over budget ({wording.bound(candidate, view.risk)})")
-    compare = [toggle(candidate.digest, is_in=False)] if can_compare else []
+    compare = [toggle(candidate.digest, is_in=False), *_compared(view)] if can_compare else []
     return html.Section(
         [
             html.H2(["Subnet ", html.Code(candidate.digest)]),
@@ -30,6 +31,13 @@ def heading(view: View, candidate: Candidate, can_compare: bool = True) -> html.
             html.P(f"{wording.cost(candidate)}, input {candidate.architecture.resolution}px", className="muted"),
         ]
     )
+
+
+def _compared(view: View) -> list[html.A]:
+    """Return the way to the comparison, which is below the figure; none where nothing is compared."""
+    if not view.compared:
+        return []
+    return [html.A(f"{len(view.compared)} of {MOST_COMPARED} below", href=f"#{ids.COMPARE}", className="beside")]
 
 
 def extract_command(view: View, candidate: Candidate) -> str:

@@ -1,5 +1,7 @@
 """How far a latency table can be trusted: what its intervals stand on, and the noise below which nothing is told."""
 
+from collections.abc import Mapping
+
 from dash import html
 
 from supersam.latency import LatencyTable
@@ -38,13 +40,18 @@ def _from_networks(table: LatencyTable) -> list[Row]:
     networks = f"{composition.calibration_networks} whole networks"
     return [
         (whole, f"{composition.factor:.3f}", f"median of {networks}; predictions use it"),
-        *(
-            (f"the same for {kind}", f"{factor:.3f}", f"fitted on {networks}; predictions use it")
-            for kind, factor in composition.factor_per_kind.items()
-        ),
+        *_by_kind(composition.factor_per_kind),
         ("90 % of whole networks", f"{low:.3f} to {high:.3f}", f"times their prediction, conformal over {networks}"),
         ("error of a prediction", f"±{100 * (high - 1):.0f} %", "half-width of that interval"),
     ]
+
+
+def _by_kind(factors: Mapping[str, float]) -> list[Row]:
+    """Return the factors of the kinds of parts in one row, as they are many and say one thing."""
+    if not factors:
+        return []
+    each = ", ".join(f"{kind} {factor:.3f}" for kind, factor in sorted(factors.items(), key=lambda pair: pair[1]))
+    return [("the same by kind of part", f"{min(factors.values()):.3f} to {max(factors.values()):.3f}", each)]
 
 
 def _from_timings(table: LatencyTable, noise: Noise | None) -> list[Row]:

@@ -38,9 +38,9 @@ def page(chosen: Mapping[str, str], revision: str) -> html.Div:
 def _controls(budget: str) -> html.Div:
     return html.Div(
         [
+            html.Div([_budget("" if budget == NO_BUDGET else budget), html.Div(id=ids.RISKS)], className="pair"),
             html.Div(id=ids.SOURCES),
             html.Div(id=ids.DEVICES),
-            html.Div([_budget("" if budget == NO_BUDGET else budget), html.Div(id=ids.RISKS)], className="pair"),
         ],
         id=ids.CONTROLS,
         className="controls",
@@ -103,6 +103,7 @@ def _details() -> html.Section:
                 ],
                 className="copy",
             ),
+            html.Div(id=ids.EXTRACTED),
         ]
     )
     return html.Section([html.Div(id=ids.HEADING), command, html.Div(id=ids.DETAILS)], className="panel area-details")

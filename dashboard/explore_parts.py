@@ -1,10 +1,13 @@
 """The parts of Explore beside the figure: filters, what a device switch changed, exports, published models."""
 
+from collections.abc import Iterable
+
 from dash import dcc, get_relative_path, html
 
 from supersam.results import Candidate
 
 from . import components, ids, wording
+from .downloads import Download
 from .exports import ROUTE, TYPES
 from .filters import Filters
 from .published import Published, conditions
@@ -59,6 +62,30 @@ def _digests(some: list[Candidate]) -> list[html.Button | str]:
     for one in some[:LISTED]:
         shown += [html.Button(one.digest, id=ids.row(f"switch/{one.digest}"), type="button", className="link"), " "]
     return [*shown, f"and {len(some) - LISTED} more"] if len(some) > LISTED else shown
+
+
+def caption(view: View, drawn_dominated: int) -> list[html.P | html.Details]:
+    """Return what the reader must know to trust the figure; what its table says of itself at length is folded."""
+    lines: list[html.P | html.Details] = [html.P(line) for line in wording.caption(view, drawn_dominated)]
+    table = view.device.table
+    if table is not None and table.note:
+        lines.append(html.Details([html.Summary(f"How the latencies of {table.name} came about"), html.P(table.note)]))
+    return lines
+
+
+def extracted(found: Iterable[Download], digest: str) -> list[html.P]:
+    """Return the checkpoints of a subnet that were extracted already."""
+    return [
+        html.P(
+            [
+                "Extracted already: ",
+                html.A(one.place, href=get_relative_path(one.address), download=one.name),
+                f" ({one.size / 1e6:.1f}\N{NO-BREAK SPACE}MB)",
+            ]
+        )
+        for one in found
+        if one.digest == digest
+    ]
 
 
 def exports(view: View) -> list[html.A]:

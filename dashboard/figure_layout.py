@@ -42,7 +42,7 @@ def front_layout(front: Front, palette: Palette) -> go.Layout:
         font={"family": FONT, "color": palette.ink, "size": 13},
         paper_bgcolor=CLEAR,
         plot_bgcolor=CLEAR,
-        margin={"l": 70, "r": 18, "t": 34, "b": 84},
+        margin={"l": 70, "r": 18, "t": 34, "b": 76},
         hovermode="closest",
         hoverlabel=label,
         legend=_legend(palette),
@@ -54,7 +54,7 @@ def front_layout(front: Front, palette: Palette) -> go.Layout:
 
 def _legend(palette: Palette) -> dict[str, Any]:
     font = {"color": palette.muted, "size": 12}
-    return {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top", "font": font}
+    return {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "font": font}
 
 
 def _axis(palette: Palette) -> dict[str, Any]:

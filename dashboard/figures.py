@@ -38,8 +38,9 @@ def draw_front(front: Front, palette: Palette) -> go.Figure:
         _selected(palette),
     ]
     figure = go.Figure(data=traces, layout=front_layout(front, palette))
-    if front.budget_ms is not None and front.x_range[0] < front.budget_ms < front.x_range[1]:
-        _add_budget(figure, front, front.budget_ms, palette)
+    if front.budget_ms is not None:
+        is_inside = front.x_range[0] < front.budget_ms < front.x_range[1]
+        (_add_budget if is_inside else _add_far_budget)(figure, front, front.budget_ms, palette)
     if front.best is not None:
         _add_label(figure, front, front.best, palette)
     return figure
@@ -108,8 +109,8 @@ def _group(group: Group, quantity: str, palette: Palette, in_legend: bool) -> go
             "array": [latency.hi - latency.ms for latency in latencies],
             "arrayminus": [latency.ms - latency.lo for latency in latencies],
             "color": palette.interval,
-            "thickness": 1.2,
-            "width": 3,
+            "thickness": 1,
+            "width": 0,  # caps of many bars are a thicket
         },
         name=group.label,
         legendgroup=group.label,
@@ -131,7 +132,7 @@ def _published(front: Front, palette: Palette) -> list[go.Scatter]:
             y=[foot] * len(shown),
             mode="markers+text",
             text=[escape(one.card.title) for one in shown],
-            textposition="top center",
+            textposition=[_label_place(place_on_axis(front, one.time.ms or low)) for one in shown],
             textfont={"color": palette.muted, "size": 11},
             hovertext=["<br>".join(map(escape, _told(one))) for one in shown],
             hoverinfo="text",
@@ -139,6 +140,11 @@ def _published(front: Front, palette: Palette) -> list[go.Scatter]:
             name="published: latency only",
         )
     ]
+
+
+def _label_place(place: float) -> str:
+    """Return where a label stands by its marker, so that it stays within the figure on a phone too."""
+    return "top right" if place < 0.25 else "top left" if place > 0.75 else "top center"
 
 
 def _told(one: Published) -> list[str]:
@@ -183,6 +189,22 @@ def _add_budget(figure: go.Figure, front: Front, budget: float, palette: Palette
     )
 
 
+def _add_far_budget(figure: go.Figure, front: Front, budget: float, palette: Palette) -> None:
+    """Say on which side of the figure a budget lies that is far from all points."""
+    is_right = budget >= front.x_range[1]
+    figure.add_annotation(
+        x=1 if is_right else 0,
+        y=1,
+        xref="paper",
+        yref="paper",
+        xanchor="right" if is_right else "left",
+        yanchor="bottom",
+        showarrow=False,
+        text=f"{front.budget_label} →" if is_right else f"← {front.budget_label}",
+        font={"color": palette.budget, "size": 13},
+    )
+
+
 def _add_label(figure: go.Figure, front: Front, best: Candidate, palette: Palette) -> None:
     # Above and to the left of the front there is nothing to cover, except where the axis begins.
     is_left = place_on_axis(front, best.latency.ms) < 0.12
@@ -198,4 +220,6 @@ def _add_label(figure: go.Figure, front: Front, best: Candidate, palette: Palett
         arrowhead=0,
         standoff=10,
         font={"color": palette.best, "size": 13},
+        bgcolor=palette.panel,  # other points may lie below it
+        borderpad=1,
     )

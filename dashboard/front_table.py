@@ -45,20 +45,14 @@ def _row(view: View, candidate: Candidate) -> html.Tr:
         html.Th(
             [html.Button(candidate.digest, type="button", className="link"), *_badges(view, candidate)], scope="row"
         ),
-        _number(wording.accuracy(candidate.accuracy)),
-        _number(wording.latency(candidate.latency)),
+        components.stacked(wording.accuracy(candidate.accuracy)),
+        components.stacked(wording.latency(candidate.latency)),
         html.Td(wording.number(ops.gmacs), className="number"),
         html.Td(wording.number(ops.params / 1e6), className="number"),
         html.Td(candidate.architecture.describe(), className="wide"),
     ]
     # The row takes the click, so the whole of it works for a mouse; the button in it is for the keyboard.
     return html.Tr(cells, id=ids.row(candidate.digest), className="" if view.fits(candidate) else "over", n_clicks=0)
-
-
-def _number(text: str) -> html.Td:
-    """Return a written number with its interval and source below it."""
-    value, _, rest = text.partition(" ")
-    return html.Td([html.Span(value), html.Small(rest)])
 
 
 def _badges(view: View, candidate: Candidate) -> list[html.Span]:

@@ -30,6 +30,7 @@ TABLE = "explore-table"
 HEADING = "explore-heading"  # of the details
 DETAILS = "explore-details"
 COMMAND = "explore-command"
+EXTRACTED = "explore-extracted"  # checkpoints of the selected subnet
 COPY = "explore-copy"
 COPY_BUTTON = "explore-copy-button"
 SPOKEN = "explore-spoken"

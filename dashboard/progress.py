@@ -1,7 +1,7 @@
-"""How a search stands: its trials, its hypervolume so far, and whether it is running, stalled, failed or finished."""
+"""How a search stands: its trials, and whether it is running, stalled, failed or finished."""
 
+import math
 import time
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,66 +10,14 @@ from statistics import median
 from typing import Any
 
 from supersam.errors import SuperSAMError
-from supersam.results import Candidate, Run, best_within, hypervolume
+from supersam.results import Candidate, Run
 from supersam.results.study import Trial, read_trials
+
+from .apart import best_of
 
 PATIENCE_S = 60.0  # a run that was silent for less is running
 PATIENCE_TRIALS = 10.0  # ... or for less than this many usual trials
-POINTS = 200  # of a curve
 SQLITE = "sqlite:///"
-
-
-@dataclass(frozen=True)
-class Curves:
-    """What was known after each number of evaluations."""
-
-    evaluations: list[int]
-    hypervolume: list[float]  # accuracy x milliseconds beyond the reference point
-    best: list[float | None]  # accuracy of the best within the budget
-    reference: tuple[float, float]  # milliseconds, accuracy
-
-
-def curves(candidates: Sequence[Candidate], budget_ms: float | None, risk: str) -> Curves:
-    """Return the curves of candidates in the order in which they were evaluated.
-
-    The reference point is the slowest and the least accurate candidate of the run.
-    """
-    if not candidates:
-        return Curves([], [], [], (0.0, 0.0))
-    slowest = max(candidate.latency.ms for candidate in candidates)
-    lowest = min(candidate.accuracy.value for candidate in candidates)
-    every = max(1, len(candidates) // POINTS)
-    found = Curves([], [], [], (slowest, lowest))
-    front: list[Candidate] = []
-    best: Candidate | None = None
-    for number, candidate in enumerate(candidates, start=1):
-        _insert(front, candidate)
-        best = candidate if _is_better(candidate, best, budget_ms, risk) else best
-        if number % every == 0 or number == len(candidates):
-            found.evaluations.append(number)
-            found.hypervolume.append(hypervolume(front, slowest, lowest))
-            found.best.append(None if best is None else best.accuracy.value)
-    return found
-
-
-def _insert(front: list[Candidate], candidate: Candidate) -> None:
-    """Add a candidate to a front that is kept from fast to slow, or leave it as it is."""
-    place = bisect_left(front, candidate.latency.ms, key=lambda one: one.latency.ms)
-    if place and front[place - 1].accuracy.value >= candidate.accuracy.value:
-        return
-    is_tied = place < len(front) and front[place].latency.ms == candidate.latency.ms
-    if is_tied and front[place].accuracy.value >= candidate.accuracy.value:
-        return
-    end = place
-    while end < len(front) and front[end].accuracy.value <= candidate.accuracy.value:
-        end += 1
-    front[place:end] = [candidate]
-
-
-def _is_better(candidate: Candidate, best: Candidate | None, budget_ms: float | None, risk: str) -> bool:
-    if budget_ms is not None and candidate.bound_ms(risk) > budget_ms:
-        return False
-    return best is None or candidate.accuracy.value > best.accuracy.value
 
 
 @dataclass(frozen=True)
@@ -93,7 +41,7 @@ class Progress:
     workers: list[Worker]
     seconds_per_trial: float | None
     silent_s: float
-    best: Candidate | None
+    best: Candidate | None  # within the budget; a predicted one only where no measured one is within it
 
 
 def progress(run: Run, candidates: Sequence[Candidate], question: dict[str, Any], now: float | None = None) -> Progress:
@@ -107,7 +55,8 @@ def progress(run: Run, candidates: Sequence[Candidate], question: dict[str, Any]
     per_trial = median(usual) if usual else None
     silent = max(0.0, (time.time() if now is None else now) - _last_change(run))
     budget, risk = question.get("budget_ms"), str(question.get("risk", "upper"))
-    best = best_within(candidates, float(budget), risk) if isinstance(budget, int | float) else None
+    within_ms = float(budget) if isinstance(budget, int | float) else math.inf
+    best = best_of(candidates, within_ms, risk)
     state, says = _state(run, candidates, trials, best, silent, per_trial)
     return Progress(state, says, trials, problem, _counts(trials), _workers(trials), per_trial, silent, best)
 
@@ -133,10 +82,12 @@ def _last_change(run: Run) -> float:
 
 
 def _changed(file: Path) -> float:
+    """Return when something was written to a file; SQLite makes an empty log when a study is only read."""
     try:
-        return file.stat().st_mtime
+        found = file.stat()
     except OSError:
         return 0.0
+    return found.st_mtime if found.st_size else 0.0
 
 
 def _state(

@@ -9,13 +9,18 @@ from numpy.typing import NDArray
 from supersam.results import Candidate
 
 from . import components, wording
-from .columns import Column, importances
+from .apart import MEASURED, PREDICTED
+from .columns import Column, importances, of_source
 from .components import aria
-from .progress import Curves, Progress
+from .curves import Curves
+from .progress import Progress
+from .query import write_budget
 from .sources import Source
 from .theme import MARKS
 
 ROWS = 50  # of the table
+LISTED = 8  # choices that decide something
+LEAST = 16  # candidates from which that can be told
 
 
 def links(sources: Sequence[Source], chosen: Source) -> html.Div:
@@ -37,13 +42,29 @@ def state(found: Progress, source: Source) -> list[html.P | html.Code]:
     mark = html.Span(MARKS[found.state], className=f"mark {found.state}", **aria(hidden="true"))
     per_trial = found.seconds_per_trial
     pace = "" if per_trial is None else f" A trial takes {per_trial:.2g} s (median)."
-    parts = [html.P([mark, f"{found.says}{pace}"], className="summary")]
+    has_ended_badly = found.state in ("stalled", "failed")
+    kind = "summary over" if has_ended_badly else "summary"
+    parts = [html.P([mark, f"{found.says}{pace}"], className=kind), *_best(found, source)]
     if found.problem:
         parts.append(html.P(f"States of trials are not known: {found.problem}", className="notice"))
-    if found.state in ("stalled", "failed"):
+    if has_ended_badly:
         parts.append(html.P("Continue it with its own command and --resume, for example:"))
         parts.append(html.Code(components.command(resume(source)), className="command"))
     return parts
+
+
+def _best(found: Progress, source: Source) -> list[html.P]:
+    """Return the best within the budget, with the way to its details and the command that extracts it."""
+    if found.best is None:
+        return []
+    start = f"Best within {write_budget(source.asked.budget_ms)}: " if source.asked.budget_ms else "Most accurate: "
+    numbers = f", accuracy {wording.accuracy(found.best.accuracy)}, latency {wording.latency(found.best.latency)}"
+    return [html.P([start, _explore(source, found.best), numbers])]
+
+
+def _explore(source: Source, candidate: Candidate) -> dcc.Link:
+    address = f"{get_relative_path('/')}?source={source.key}&subnet={candidate.digest}"
+    return dcc.Link(html.Code(candidate.digest), href=address)
 
 
 def resume(source: Source) -> str:
@@ -56,7 +77,7 @@ def resume(source: Source) -> str:
 
 def reference(found: Curves) -> str:
     """Return what the hypervolume is measured from."""
-    if not found.evaluations:
+    if not found.by_source:
         return ""
     slowest, lowest = found.reference
     return (
@@ -65,12 +86,10 @@ def reference(found: Curves) -> str:
     )
 
 
-def side(found: Progress, columns: dict[str, Column]) -> list[html.Section]:
+def side(found: Progress, columns: dict[str, Column]) -> list[html.Section | html.P]:
     """Return trials by state, workers and importances."""
-    parts = [_trials(found), _workers(found)]
-    if columns:
-        parts += [_importances(columns, "accuracy"), _importances(columns, "latency_ms")]
-    return parts
+    parts: list[html.Section | html.P] = [_trials(found), _workers(found)]
+    return parts + _decisions(columns) if columns else parts
 
 
 def _trials(found: Progress) -> html.Section:
@@ -97,14 +116,25 @@ def _workers(found: Progress) -> html.Section:
     return html.Section([title, components.table("Workers", head, rows, numeric=head[1:], hide_caption=True)])
 
 
-def _importances(columns: dict[str, Column], outcome: str) -> html.Section:
-    found = importances(columns, outcome)[:8]
-    title = html.H3(f"What decides {'accuracy' if outcome == 'accuracy' else 'latency'}")
-    note = html.P(
-        "Share of the variance that a choice alone explains (ε²), among all candidates.", className="muted hint"
-    )
-    rows = [_bar(name, share, f"{share:.0%}") for name, share in found]
-    return html.Section([title, html.Ul(rows, className="bars"), note])
+def _decisions(columns: dict[str, Column]) -> list[html.Section | html.P]:
+    """Return what decides the accuracy, of measured and predicted ones apart, and what the latency."""
+    n = len(columns["accuracy"].values)
+    if n < LEAST:
+        return [html.P(f"What decides accuracy and latency can be told from {LEAST} candidates on.", className="muted")]
+    parts = []
+    for source in (MEASURED, PREDICTED):
+        some = of_source(columns, source)
+        if some and len(some["accuracy"].values) >= LEAST:
+            title = f"What decides the accuracy ({source}, {len(some['accuracy'].values)})"
+            parts.append(_importances(title, some, "accuracy"))
+    note = "Shares of the variance that a choice alone explains (ε²), and of how many candidates."
+    latency = _importances(f"What decides the latency ({n})", columns, "latency_ms")
+    return [*parts, latency, html.P(note, className="muted hint")]
+
+
+def _importances(title: str, columns: dict[str, Column], outcome: str) -> html.Section:
+    rows = [_bar(name, share, f"{share:.0%}") for name, share in importances(columns, outcome)[:LISTED]]
+    return html.Section([html.H3(title), html.Ul(rows, className="bars")])
 
 
 def _bar(name: str, share: float, text: str) -> html.Li:
@@ -115,24 +145,28 @@ def _bar(name: str, share: float, text: str) -> html.Li:
 
 
 def table(source: Source, candidates: Sequence[Candidate], kept: NDArray[np.bool_]) -> html.Div:
-    """Return the candidates that pass the filter, the most accurate first."""
+    """Return the candidates that pass the filter: the measured ones first, and of each kind the most accurate."""
     passing = [candidate for candidate, passes in zip(candidates, kept, strict=True) if passes]
-    best = sorted(passing, key=lambda one: (-one.accuracy.value, one.latency.ms))[:ROWS]
-    rows = [_row(source, candidate) for candidate in best]
-    more = f", the {ROWS} most accurate" if len(passing) > ROWS else ""
-    caption = f"{len(passing)} of {len(candidates)} candidates pass{more}"
+    ordered = sorted(passing, key=lambda one: (one.accuracy.source != MEASURED, -one.accuracy.value, one.latency.ms))
+    rows = [_row(source, candidate) for candidate in ordered[:ROWS]]
+    caption = f"{len(passing)} of {len(candidates)} candidates pass{_which(passing)}"
     head = ["subnet", "accuracy", "latency", "architecture"]
     if not rows:
         return html.Div([html.H2(caption), html.P("Nothing passes the filter; widen or clear it.", className="muted")])
     return components.table(caption, head, rows)
 
 
+def _which(passing: Sequence[Candidate]) -> str:
+    """Return which rows are listed, and in which order, where that is not plain."""
+    order = ", measured before predicted" if len({one.accuracy.source for one in passing}) > 1 else ""
+    return f"; the {ROWS} most accurate{order}" if len(passing) > ROWS else order
+
+
 def _row(source: Source, candidate: Candidate) -> html.Tr:
-    address = f"{get_relative_path('/')}?source={source.key}&subnet={candidate.digest}"
     cells = [
-        html.Th(dcc.Link(html.Code(candidate.digest), href=address), scope="row"),
-        html.Td(wording.accuracy(candidate.accuracy)),
-        html.Td(wording.latency(candidate.latency)),
+        html.Th(_explore(source, candidate), scope="row"),
+        components.stacked(wording.accuracy(candidate.accuracy)),
+        components.stacked(wording.latency(candidate.latency)),
         html.Td(candidate.architecture.describe(), className="wide"),
     ]
     return html.Tr(cells)

@@ -11,7 +11,7 @@ from supersam._paths import write_atomically
 from supersam.errors import MissingError
 from supersam.results import Candidate
 
-from . import components, devices_parts, wording, zoo_parts
+from . import components, devices_parts, explore_parts, wording, zoo_parts
 from .app import create_app
 from .current import current_data
 from .data import Data
@@ -133,7 +133,7 @@ def _view(view: View) -> str:
             html.Div(
                 className="chart", role="group", **components.aria(label="The figure; the table below has the same")
             ),
-            html.Div([html.P(line) for line in wording.caption(view, len(front.dominated))], className="caption"),
+            html.Div(explore_parts.caption(view, len(front.dominated)), className="caption"),
         ],
         className="panel area-chart",
     )

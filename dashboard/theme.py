@@ -56,4 +56,4 @@ def palette(name: object) -> Palette:
 
 
 # Marks of the states of a run: a shape each, so that no colour has to be told apart.
-MARKS = {"running": "▶ ", "finished": "✓ ", "stalled": "⏸ ", "failed": "✗ "}
+MARKS = {"running": "▶ ", "finished": "✓ ", "stalled": "‖ ", "failed": "✗ "}

@@ -46,12 +46,12 @@ def summary(view: View) -> str:
     found, where = view.headline, view.device.label
     numbers = f"accuracy {accuracy(found.accuracy)}, {view.device.quantity} {latency(found.latency)}"
     if view.budget_ms is None:
-        return f"most accurate on {where}, no budget set: {found.digest}, {numbers}"
+        return f"Most accurate on {where}, no budget set: {found.digest}, {numbers}"
     budget = write_budget(view.budget_ms)
     if view.best is not None:
-        return f"best within {budget} on {where}: {found.digest}, {numbers}"
+        return f"Best within {budget} on {where}: {found.digest}, {numbers}"
     over = ms(found.bound_ms(view.risk) - view.budget_ms)
-    return f"nothing is within {budget} on {where}; the nearest is {found.digest}, {over} over: {numbers}"
+    return f"Nothing is within {budget} on {where}; the nearest is {found.digest}, {over} over: {numbers}"
 
 
 def caption(view: View, drawn_dominated: int) -> list[str]:
@@ -84,7 +84,7 @@ def _provenance(view: View) -> str:
     if table is None:
         return f"Latencies are those the run recorded for {view.device.name}; its table is not here."
     text = f"{table.name} is {table.device}, {table.runtime}, {table.precision}: {table.method}, grade {table.grade}"
-    return f"{text}, {table.date}. {table.note}".strip()
+    return f"{text}, {table.date}."
 
 
 def spoken(view: View, candidate: Candidate) -> str:

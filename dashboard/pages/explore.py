@@ -100,7 +100,7 @@ def _fill(view: View, theme: object) -> dict[str, Any]:
         "summary": html.P(wording.summary(view), className="summary" if view.best else "summary over"),
         "empty": [],
         "hidden": False,
-        "caption": [html.P(line) for line in wording.caption(view, len(front.dominated))],
+        "caption": explore_parts.caption(view, len(front.dominated)),
         "table": front_table(view),
         "base": figures.draw_front(front, palette(theme)),
         "budget": no_update if view.budget_problem else budget,
@@ -161,6 +161,7 @@ def _device_buttons(found: View | Nothing) -> html.Div | None:
         "details": Output(ids.DETAILS, "children"),
         "command": Output(ids.COMMAND, "children"),
         "copied": Output(ids.COPY, "content"),
+        "extracted": Output(ids.EXTRACTED, "children"),
         "spoken": Output(ids.SPOKEN, "children"),
         "selected": Output(ids.SELECTED, "data"),
     },
@@ -168,9 +169,11 @@ def _device_buttons(found: View | Nothing) -> html.Div | None:
 )
 def select(digest: object, state: object, _revision: str) -> dict[str, Any]:
     """Fill everything about the selected subnet; until one is chosen that is the best."""
-    view = look(current_data(), clean(state))
+    data = current_data()
+    view = look(data, clean(state))
     if isinstance(view, Nothing):
-        return {"heading": [], "details": [], "command": [], "copied": "", "spoken": "", "selected": None}
+        nothing: dict[str, Any] = {"heading": [], "details": [], "command": [], "extracted": []}
+        return nothing | {"copied": "", "spoken": "", "selected": None}
     passing = view.find(digest) if digest else None
     found = passing or (view.find_left_out(digest) if digest else None)
     candidate = found or view.headline
@@ -185,6 +188,7 @@ def select(digest: object, state: object, _revision: str) -> dict[str, Any]:
         "details": details(view, candidate),
         "command": components.command(command),
         "copied": command,
+        "extracted": explore_parts.extracted(data.downloads.all(), candidate.digest),
         "spoken": wording.spoken(view, candidate),
         "selected": {
             "digest": candidate.digest,

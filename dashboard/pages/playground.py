@@ -70,10 +70,10 @@ def layout(**query: Any) -> html.Div:
                         className="area-table",
                     ),
                     html.Section(id=ids.PLAY_ANSWER, className="panel area-card"),
+                    _image(),
                 ],
                 className="split",
             ),
-            _image(),
         ],
         className="playground",
     )
@@ -83,6 +83,7 @@ def _image() -> html.Section:
     upload = dcc.Upload(
         html.Button("Choose an image, or drop one here", type="button"),
         id=ids.PLAY_UPLOAD, accept="image/png,image/jpeg,image/webp", max_size=masks.LARGEST, className="drop",
+        style_active={"borderColor": "var(--accent)"}, style_reject={"borderColor": "var(--problem)"},
     )  # fmt: skip
     where = [_place("x", "Click from the left, %"), _place("y", "from the top, %")]
     button = html.Button("Show both masks", id=ids.PLAY_SEGMENT, type="button", disabled=True)
@@ -101,7 +102,7 @@ def _image() -> html.Section:
             html.Div([*where, button], className="pair"),
             dcc.Loading(html.Div(id=ids.PLAY_MASKS, **aria(live="polite")), type="dot"),
         ],
-        className="panel",
+        className="panel area-image",
     )
 
 

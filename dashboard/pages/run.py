@@ -21,11 +21,12 @@ from supersam.results import Run
 from .. import components, ids, run_parts
 from ..components import aria
 from ..current import current_data
+from ..curves import curves
 from ..data import Data
 from ..figure_layout import blank
 from ..figures import CONFIG
 from ..parallel import LINES, describe_parallel
-from ..progress import curves, progress
+from ..progress import progress
 from ..query import texts, write_budget
 from ..run_figures import draw_curves
 from ..sources import DAMAGE, Source

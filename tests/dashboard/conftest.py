@@ -26,6 +26,17 @@ from supersam.space import AnyArchitecture, count, load_space, parts
 PROMPTS = ("box", "point")
 CHROMIUM = shutil.which("chromium")
 REQUIRED = "SUPERSAM_REQUIRE_BROWSER" in os.environ  # continuous integration fails instead of skipping
+# Notes the widest that the page ever was, frame by frame: a moment's sideways scroll is one too.
+WATCH = """window.widest = 0;
+(function look() {
+  if (document.documentElement) window.widest = Math.max(window.widest, document.documentElement.scrollWidth);
+  requestAnimationFrame(look);
+})();"""
+# plotly.js draws once before it has measured, and again after: what is read in between moves away.
+SETTLED = """() => [...document.querySelectorAll('.js-plotly-plot')].every((plot) => {
+  const drawn = plot.querySelector('.main-svg');
+  return drawn && Math.abs(drawn.clientWidth - plot.clientWidth) <= 1;
+})"""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -210,6 +221,7 @@ class Visit:
         self.context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **context})
         self.context.set_default_timeout(90_000)  # a loaded machine takes long to start a page
         self.page = self.context.new_page()
+        self.page.add_init_script(WATCH)
         self.address = address
         self.troubles: list[str] = []
         self.page.on("console", self._note_console)
@@ -220,7 +232,19 @@ class Visit:
     def open(self, search: str = "", ready: str = ".scatterlayer .trace .point") -> Any:
         self.page.goto(self.address + search)
         self.page.wait_for_selector(ready)
+        self.page.wait_for_function(SETTLED)
         return self.page
+
+    def widest(self) -> int:
+        """Return how wide the page was at most since it was opened or ``narrow`` was called."""
+        found: int = self.page.evaluate("window.widest")
+        return found
+
+    def narrow(self, width: int = 420) -> None:
+        """Make the window as narrow as a phone, and wait until the figure has followed."""
+        self.page.set_viewport_size({"width": width, "height": 800})
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => { window.widest = 0; done(); }))")
+        self.page.wait_for_function(SETTLED)
 
     def query(self) -> dict[str, str]:
         return {key: values[0] for key, values in parse_qs(urlsplit(self.page.url).query).items()}

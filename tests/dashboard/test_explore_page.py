@@ -154,7 +154,7 @@ def test_odd_queries_give_a_page(client: FlaskClient, query: Any):
     page = _page(client, search)
     assert "explore-state" in page
     shown = ask(client, "explore-summary", **{"explore-state": pairs})
-    assert "best within 6ms on jetson-test" in json.dumps(shown["explore-summary"])
+    assert "Best within 6ms on jetson-test" in json.dumps(shown["explore-summary"])
     assert "explore-details" in ask(
         client, "explore-details", **{"explore-state": pairs, "explore-subnet": pairs.get("subnet")}
     )

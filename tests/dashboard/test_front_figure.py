@@ -149,16 +149,20 @@ def test_the_budget_is_a_line_with_the_region_beyond_it(front: Front, figure: go
     assert "budget 6ms" in [annotation.text for annotation in figure.layout.annotations]
 
 
-@pytest.mark.parametrize("budget", ["none", "0.0001ms", "1000s"])
-def test_a_budget_off_the_axis_draws_no_line_and_leaves_the_axis(
-    runs: Path, tables: Path, no_archive: Path, front: Front, budget: str
+@pytest.mark.parametrize(
+    ("budget", "says"), [("none", []), ("0.0001ms", ["← budget 0.0001ms"]), ("1000s", ["budget 1e+06ms →"])]
+)
+def test_a_budget_off_the_axis_draws_no_line_leaves_the_axis_and_is_said(
+    runs: Path, tables: Path, no_archive: Path, front: Front, budget: str, says: list[str]
 ):
     found = look(Data(runs, tables, no_archive), {"budget": budget})
     assert isinstance(found, View)
 
     far = describe_front(found)
 
-    assert not draw_front(far, LIGHT).layout.shapes
+    drawn = draw_front(far, LIGHT).layout
+    assert not drawn.shapes
+    assert [one.text for one in drawn.annotations if "budget" in one.text] == says
     assert far.x_range == pytest.approx(front.x_range, rel=0.5)
 
 

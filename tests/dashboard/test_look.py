@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from dashboard import explore_parts, wording
 from dashboard import front_table as table_of_front
-from dashboard import wording
 from dashboard.data import Data
 from dashboard.front_table import front_table
 from dashboard.look import look
@@ -63,7 +63,7 @@ def test_no_budget_can_be_chosen_where_the_run_has_one(data: Data):
     assert found.budget_ms is None
     assert found.query == "budget=none"
     assert found.best == max(measured(found), key=lambda one: one.accuracy.value)
-    assert wording.summary(found).startswith("most accurate on jetson-test, no budget set: ")
+    assert wording.summary(found).startswith("Most accurate on jetson-test, no budget set: ")
 
 
 @pytest.mark.parametrize("text", ["30", "-3ms", "fast", "0ms", "30 minutes", "1e999s"])
@@ -130,7 +130,7 @@ def test_if_nothing_fits_the_nearest_is_named_with_how_much_it_is_over(data: Dat
     nearest = min(found.candidates, key=lambda one: one.latency.hi)
     assert found.headline is nearest
     text = wording.summary(found)
-    assert text.startswith(f"nothing is within 0.5ms on jetson-test; the nearest is {nearest.digest}, ")
+    assert text.startswith(f"Nothing is within 0.5ms on jetson-test; the nearest is {nearest.digest}, ")
     assert f"{wording.ms(nearest.latency.hi - 0.5)} over" in text
 
 
@@ -150,11 +150,12 @@ def test_the_summary_and_the_caption_hold_the_numbers(data: Data):
 
     text, caption = wording.summary(found), " ".join(wording.caption(found, 10_000))
 
-    assert text.startswith(f"best within 6ms on jetson-test: {best.digest}, accuracy {best.accuracy.value:.3f} [")
+    assert text.startswith(f"Best within 6ms on jetson-test: {best.digest}, accuracy {best.accuracy.value:.3f} [")
     assert f"latency {wording.ms(best.latency.ms)} [" in text
     assert text.endswith("estimated")
     assert f"60 candidates, {len(found.front)} on the front" in caption
-    assert "estimated, grade E, 2026-11-22. Invented for the tests." in caption
+    assert "estimated, grade E, 2026-11-22." in caption
+    assert "Invented for the tests." in str(explore_parts.caption(found, 0)[-1])
 
 
 def test_a_best_that_is_off_the_front_of_medians_is_listed_beside_it(data: Data):

@@ -15,17 +15,25 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
+from safetensors.numpy import save_file
 
-from dashboard import create_app, masks
+from dashboard import create_app, devices_view, masks, query, zoo_view
 from dashboard.masks import read_upload
 from supersam._paths import starter_dir
 from supersam.data.synthetic import draw
 from supersam.errors import DataError, EnvironmentProblem
-from supersam.space import load_space
+from supersam.results import Run
+from supersam.space import AnyArchitecture, load_space
 
 PATHS = ["/", "/run", "/zoo", "/devices", "/playground"]
-KEYS = ["source", "device", "budget", "risk", "subnet", "block", "resolution", "params", "macs", "zoo", "rows",
-        "against", "compare", "where", "name", "licence", "category", "sort", "space", "ratio", "at"]  # fmt: skip
+READ = {
+    "/": (*query.CHOSEN, "subnet"),
+    "/run": ("source", "where"),
+    "/zoo": zoo_view.KEYS,
+    "/devices": devices_view.KEYS,
+    "/playground": ("at",),
+}
+KEYS = sorted({key for keys in READ.values() for key in keys})
 ODD = [
     "",
     " ",
@@ -68,9 +76,9 @@ def call(client: FlaskClient, output: str, **values: Any) -> Any:
     return response.get_json()["response"] if response.status_code == 200 else {}
 
 
-def page(client: FlaskClient, path: str, **query: str) -> str:
+def page(client: FlaskClient, path: str, **chosen: str) -> str:
     """Return the layout of a page as text."""
-    values = {"_pages_location.pathname": path, "_pages_location.search": f"?{urlencode(query)}" if query else ""}
+    values = {"_pages_location.pathname": path, "_pages_location.search": f"?{urlencode(chosen)}" if chosen else ""}
     return json.dumps(call(client, "_pages_content", **values))
 
 
@@ -80,14 +88,26 @@ def full(runs: Path, tables: Path) -> FlaskClient:
     return create_app(runs, tables, starter_dir() / "archive.json").server.test_client()
 
 
+@pytest.mark.parametrize(("path", "key"), [(path, key) for path, keys in READ.items() for key in keys])
+def test_every_parameter_with_every_odd_value_gives_a_page(full: FlaskClient, path: str, key: str):
+    for text in ODD:
+        assert "children" in page(full, path, **{key: text})
+        if path == "/":
+            call(full, "explore-summary", **{"explore-state": {key: text}})
+            call(full, "explore-heading", **{"explore-state": {key: text}, "explore-subnet": text})
+        if path == "/run":
+            call(full, "run-state", **{"run-source": text})
+            call(full, "run-table", **{"run-source": "first", "run-filter": text})
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_a_fuzz_of_every_parameter_gives_a_page(full: FlaskClient, path: str):
     rng = random.Random(path)
     for _ in range(6):
         text = "".join(rng.choices(string.printable, k=rng.randint(1, 40)))
-        query = {key: rng.choice([*ODD, text]) for key in rng.sample(KEYS, 8)}
-        assert full.get(f"{path}?{urlencode(query)}").status_code == 200
-        assert "children" in page(full, path, **query)
+        chosen = {key: rng.choice([*ODD, text]) for key in rng.sample(KEYS, 8)}
+        assert full.get(f"{path}?{urlencode(chosen)}").status_code == 200
+        assert "children" in page(full, path, **chosen)
         state = {key: rng.choice([*ODD, None, 3, [], {"a": 1}]) for key in KEYS}
         call(full, "explore-summary", **{"explore-state": state})
         call(full, "run-table", **{"run-source": "first", "run-filter": state["where"]})
@@ -189,12 +209,28 @@ def test_an_export_of_nothing_is_said(tmp_path: Path):
     assert client.get("/export/front.csv").status_code == 404
 
 
-def test_checkpoints_are_downloaded_by_key_only(client: FlaskClient, runs: Path):
-    import numpy as np
-    from safetensors.numpy import save_file
+def extract(path: Path, architecture: AnyArchitecture) -> None:
+    """Write what looks like the checkpoint of a subnet."""
+    record = {"kind": "subnet", "architecture": architecture.to_dict()}
+    save_file({"a": np.zeros(4, np.float32)}, path, {"supersam": json.dumps(record)})
 
-    record = {"kind": "subnet", "architecture": load_space("starter").smallest().to_dict()}
-    save_file({"a": np.zeros(4, np.float32)}, runs / "first" / "best.safetensors", {"supersam": json.dumps(record)})
+
+def test_what_was_extracted_already_is_offered_with_its_subnet(client: FlaskClient, runs: Path):
+    chosen, other = (one.architecture for one in Run(runs / "first").candidates()[:2])
+    extract(runs / "first" / "mine.safetensors", chosen)
+
+    offered = json.dumps(call(client, "explore-extracted", **{"explore-subnet": chosen.digest})["explore-extracted"])
+    address = offered.split('"href": "')[1].split('"')[0]
+
+    assert "first/mine.safetensors" in offered
+    with client.get(address) as got:
+        assert got.data == (runs / "first" / "mine.safetensors").read_bytes()
+    of_other = call(client, "explore-extracted", **{"explore-subnet": other.digest})
+    assert of_other["explore-extracted"]["children"] == []
+
+
+def test_checkpoints_are_downloaded_by_key_only(client: FlaskClient, runs: Path):
+    extract(runs / "first" / "best.safetensors", load_space("starter").smallest())
     (runs / "secret.safetensors").write_bytes(b"no checkpoint")
 
     text = page(client, "/zoo")
@@ -248,8 +284,8 @@ def test_what_is_no_image_is_refused(client: FlaskClient, contents: Any):
 def test_a_fuzz_of_the_exports_gives_a_file_or_says_that_there_is_none(client: FlaskClient, kind: str):
     rng = random.Random(kind)
     for _ in range(15):
-        query = {key: rng.choice(ODD) for key in rng.sample(KEYS, 8)}
-        answer = client.get(f"/export/front.{kind}?{urlencode(query)}")
+        chosen = {key: rng.choice(ODD) for key in rng.sample(KEYS, 8)}
+        answer = client.get(f"/export/front.{kind}?{urlencode(chosen)}")
         assert answer.status_code == 200 or (answer.status_code == 404 and "filters leave nothing" in answer.text)
 
 

@@ -1,12 +1,17 @@
 """Every page in a real browser: accessible, local, within a phone's width, linked, live; each screenshot is kept."""
 
+import base64
+import io
 import sqlite3
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
+from PIL import Image
 
+from supersam.data.synthetic import draw
 from supersam.latency import LatencyTable
 from supersam.results import Run
 
@@ -67,11 +72,12 @@ def test_a_page_has_no_violation_of_wcag(visitor: Any, axe: str, name: str, them
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_fits_a_phone(visitor: Any, name: str):
     path, ready = PAGES[name]
-    page = visitor(viewport={"width": 420, "height": 800}).open(path, ready)
+    visit = visitor(viewport={"width": 420, "height": 800})
+    page = visit.open(path, ready)
     page.wait_for_load_state("networkidle")
     keep(page, f"{name}-narrow")
 
-    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+    assert visit.widest() <= 420
 
 
 @pytest.mark.parametrize(
@@ -105,6 +111,7 @@ def test_pages_are_linked_and_back_works(visit: Any):
 def test_a_brush_and_the_keyboard_write_the_same_filter(visit: Any):
     page = visit.open("run", ".parallel canvas")
     page.wait_for_selector("text=60 of 60 candidates pass")
+    page.wait_for_selector("#run-side h3:has-text('What decides the latency')")  # it pushes the axes down
     axis = page.locator(".parallel-hit").first  # input size
     axis.scroll_into_view_if_needed()
     box = axis.bounding_box()
@@ -167,8 +174,6 @@ def test_sliders_answer_as_they_move_and_the_link_brings_them_back(visit: Any):
 
 
 def test_an_upload_is_checked_and_a_click_places_the_point(visit: Any, tmp_path: Path):
-    from PIL import Image
-
     page = visit.open("playground", "#play-answer h2")
     (tmp_path / "odd.png").write_bytes(b"no image")
     page.set_input_files("#play-upload input[type=file]", tmp_path / "odd.png")
@@ -181,6 +186,47 @@ def test_an_upload_is_checked_and_a_click_places_the_point(visit: Any, tmp_path:
     page.wait_for_function("() => document.getElementById('play-x').value === '25'")
     assert abs(int(page.input_value("#play-y")) - 75) <= 1  # pixels are not percents
     assert page.is_enabled("#play-segment")
+
+
+DROP = """async ([selector, name, content]) => {
+    const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+    const carried = new DataTransfer();
+    carried.items.add(new File([bytes], name, { type: "image/png" }));
+    const target = document.querySelector(selector);
+    for (const kind of ["dragenter", "dragover", "drop"]) {
+        target.dispatchEvent(new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }));
+    }
+}"""
+
+
+@pytest.mark.timeout(900)  # the real networks, wherever else the machine is busy
+def test_a_dropped_image_and_a_click_become_two_masks_of_the_starter(visit: Any):
+    """Nothing is replaced: the upload, the process of its own and the shipped weights."""
+    drawn, _ = draw(np.random.default_rng(5), 128)
+    buffer = io.BytesIO()
+    Image.fromarray(drawn).save(buffer, "PNG")
+    page = visit.open("playground", "#play-answer h2")
+    page.wait_for_selector("#play-upload input[type=file]", state="attached")
+
+    page.evaluate(DROP, ["#play-upload > *", "drawn.png", base64.b64encode(buffer.getvalue()).decode()])
+    page.wait_for_selector("#play-image:not([hidden])")
+    size = page.evaluate("(() => { const one = document.getElementById('play-image'); "
+                         "return [one.clientWidth, one.clientHeight]; })()")  # fmt: skip
+    page.click("#play-image", position={"x": size[0] * 0.5, "y": size[1] * 0.25})
+    page.wait_for_function("() => document.getElementById('play-y').value === '25'")
+    page.click("#play-segment")
+    page.wait_for_selector("#play-masks figure >> nth=1", timeout=600_000)
+    keep(page, "playground-masks")
+
+    assert page.locator("#play-masks figure").count() == 2
+    for label in ("sliders", "nearest evaluated"):
+        figure = page.locator(f"#play-masks figure:has(strong:text-is('{label}'))")
+        assert "encoder" in figure.inner_text()
+        assert "ms" in figure.inner_text()
+        assert figure.locator("img").evaluate("(one) => one.complete && one.naturalWidth") == 128
+    shown = [page.locator("#play-masks code").nth(place).inner_text() for place in range(2)]
+    assert shown[0] == page.inner_text("#play-answer h2 code")
+    assert shown[0] != shown[1]
 
 
 def test_the_built_page_opens_from_disk_and_asks_for_nothing(visitor: Any, runs: Path, tables: Path, tmp_path: Path):
@@ -214,15 +260,15 @@ def test_the_built_page_has_no_violation_and_fits_a_phone(
     page = visit.open()
 
     assert violations(page, axe) == []
-    page.set_viewport_size({"width": 420, "height": 800})
-    page.wait_for_function("() => document.documentElement.scrollWidth <= 420")
+    visit.narrow()
     keep(page, f"static-{theme}-narrow")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+    assert visit.widest() <= 420
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_explore_with_everything_open_has_no_violation_and_fits_a_phone(visitor: Any, axe: str, theme: str):
-    page = visitor(color_scheme=theme, bypass_csp=True).open(EVERYTHING)
+    visit = visitor(color_scheme=theme, bypass_csp=True)
+    page = visit.open(EVERYTHING)
     page.click("#explore-heading button:text-is('Compare')")
     page.wait_for_selector("#explore-compare table")
     page.wait_for_selector("#explore-table caption:has-text('dominated subnets')")
@@ -231,10 +277,9 @@ def test_explore_with_everything_open_has_no_violation_and_fits_a_phone(visitor:
     keep(page, f"everything-{theme}")
 
     assert violations(page, axe) == []
-    page.set_viewport_size({"width": 420, "height": 800})
-    page.wait_for_function("() => document.documentElement.scrollWidth <= 420")  # the figure follows a moment later
+    visit.narrow()
     keep(page, f"everything-{theme}-narrow")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+    assert visit.widest() <= 420
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -264,8 +309,6 @@ def test_tab_reaches_everything_and_shows_where_it_is(visit: Any, name: str):
 
 
 def test_an_image_is_chosen_by_keyboard(visit: Any, tmp_path: Path):
-    from PIL import Image
-
     Image.new("RGB", (60, 40), (10, 120, 60)).save(tmp_path / "good.png")
     page = visit.open("playground", "#play-answer h2")
     page.focus("#play-upload button")

@@ -203,6 +203,7 @@ def test_the_best_of_a_row_is_known_with_gaps():
     assert Line("accuracy", ["a", "b"], [0.3, 0.4], less_is_better=False).best == 1
     assert Line("same", ["a", "b"], [1.0, 1.0]).best is None
     assert Line("ms", ["4", "2"], [4.0, 2.0]).change(1) == "-50%"
+    assert Line("accuracy", ["0.5", "0.48"], [0.5, 0.48], is_share=True).change(1) == "-0.020"
 
 
 def test_places_go_into_a_link_and_come_back():

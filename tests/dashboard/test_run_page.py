@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import optuna
 import pytest
 
-from dashboard.columns import Column, columns, importance, importances
+from dashboard.columns import Column, columns, importance, importances, of_source
+from dashboard.curves import curves
 from dashboard.parallel import LINES, describe_parallel, drawn_rows
-from dashboard.progress import curves, progress
-from dashboard.run_parts import reference
+from dashboard.progress import progress
+from dashboard.run_parts import reference, side
 from dashboard.where import parse, passing, ranges
 from dashboard.wording import ms
 from supersam.errors import UsageError
@@ -107,21 +109,65 @@ def test_a_missing_or_damaged_study_leaves_the_candidates(run: Run):
     assert (found.trials, found.state) == ([], "running")
 
 
-def test_the_curves_are_those_of_the_front_so_far(candidates: list[Candidate]):
+def test_the_curves_are_those_of_the_fronts_so_far_measured_and_predicted_apart(candidates: list[Candidate]):
     found = curves(candidates, 6.0, "upper")
     slowest, lowest = found.reference
 
-    for number, area, best in zip(found.evaluations, found.hypervolume, found.best, strict=True):
-        seen = candidates[:number]
-        within = [one.accuracy.value for one in seen if one.latency.hi <= 6.0]
-        assert area == pytest.approx(hypervolume(pareto_front(seen), slowest, lowest))
-        assert best == (max(within) if within else None)
-    assert found.evaluations[-1] == len(candidates)
-    assert curves([], None, "upper").evaluations == []
+    assert list(found.by_source) == ["measured", "predicted"]
+    for source, curve in found.by_source.items():
+        for number, area, best in zip(curve.evaluations, curve.hypervolume, curve.best, strict=True):
+            seen = [one for one in candidates[:number] if one.accuracy.source == source]
+            within = [one.accuracy.value for one in seen if one.latency.hi <= 6.0]
+            assert area == pytest.approx(hypervolume(pareto_front(seen), slowest, lowest))
+            assert best == (max(within) if within else None)
+        assert curve.evaluations[-1] == len(candidates)
+    assert curves([], None, "upper").by_source == {}
+    assert list(curves(candidates[:1], None, "upper").by_source) == [candidates[0].accuracy.source]
 
 
 def test_many_evaluations_make_few_points(candidates: list[Candidate]):
-    assert len(curves(candidates * 40, None, "upper").evaluations) <= 201
+    for curve in curves(candidates * 40, None, "upper").by_source.values():
+        assert len(curve.evaluations) <= 201
+
+
+def test_reading_a_study_is_no_news_of_it(run: Run):
+    """SQLite leaves an empty log beside a study that was only read: a stalled run stays stalled."""
+    silent = stand(run, NOW_AND_LATER[1]).silent_s
+    now = at(run, NOW_AND_LATER[1])
+    log = run.study_file.with_name("study.db-wal")
+    log.touch()
+    os.utime(log, (now, now))
+
+    assert progress(run, run.candidates(), run.question(), now).silent_s == silent
+
+
+def test_the_best_is_a_measured_one_wherever_one_is_within_the_budget(run: Run):
+    best, candidates = stand(run).best, run.candidates()
+    within = [one for one in candidates if one.accuracy.source == "measured" and one.latency.hi <= 6.0]
+
+    assert best == max(within, key=lambda one: one.accuracy.value)
+    assert progress(run, candidates, {"budget_ms": None}).best is not None, "without a budget, of all"
+
+
+def test_what_decides_is_told_of_measured_and_predicted_accuracies_apart(run: Run, candidates: list[Candidate]):
+    found = columns(candidates)
+    text = str(side(stand(run), found))
+
+    assert len(of_source(found, "measured")["accuracy"].values) == 40
+    assert "What decides the accuracy (measured, 40)" in text
+    assert "What decides the accuracy (predicted, 20)" in text
+    assert "What decides the latency (60)" in text
+    assert of_source(columns([one for one in candidates if one.accuracy.source == "measured"]), "predicted") == {}
+    assert "can be told from 16 candidates on" in str(side(stand(run), columns(candidates[:5])))
+
+
+def test_ticks_of_whole_numbers_are_whole(candidates: list[Candidate]):
+    found = columns(candidates)
+    axes = describe_parallel(found, [], passing(found, []))["axes"]
+    depth = next(axis for axis in axes if axis["name"] == "depth")
+
+    assert len(depth["ticks"]) >= 3
+    assert all(text.isdigit() for _, text in depth["ticks"])
 
 
 def test_importance_is_the_share_a_choice_explains():

@@ -58,7 +58,7 @@ def test_choosing_it_says_that_it_is_no_latency(view: View):
     (notice,) = view.notices
 
     assert notice.startswith("a-farm gives throughput, not latency: the time of a batch of up to 64 images")
-    assert summary(view).startswith(f"most accurate on {MARKED}, no budget set: ")
+    assert summary(view).startswith(f"Most accurate on {MARKED}, no budget set: ")
     assert ", time per image " in summary(view)
     assert "latency" not in summary(view)
     assert MARKED in spoken(view, view.headline)
