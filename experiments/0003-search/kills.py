@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import postgresql
 from optuna.trial import FrozenTrial, TrialState
-from records import HERE, Records, table, write_between
+from records import HERE, Records, stoppable, table, write_between
 
 from supersam.latency import load_table
 from supersam.results import Accuracy, Run, pareto_front
@@ -246,5 +246,5 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=0.2, help="that an evaluation takes")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers and server are stopped
-    sys.exit(main(arguments) if arguments.what == "run" else report())
+    with stoppable():
+        sys.exit(main(arguments) if arguments.what == "run" else report())

@@ -2,7 +2,10 @@
 
 import csv
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -42,9 +45,28 @@ class Records:
 
 
 def spread(work: Callable[[Any], Any], tasks: Iterable[Any], processes: int) -> Iterator[Any]:
-    """Yield the results of all tasks as they come, from some processes."""
-    with get_context("spawn").Pool(processes, maxtasksperchild=20) as pool:
+    """Yield the results of all tasks as they come, from some processes; one is this process itself."""
+    if processes == 1:
+        yield from map(work, tasks)
+        return
+    with get_context("spawn").Pool(processes, signal.signal, (signal.SIGINT, signal.SIG_IGN), 20) as pool:
         yield from pool.imap_unordered(work, tasks)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """End with one line on Ctrl-C and on SIGTERM; rows that were written stay, workers and servers are stopped."""
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nInterrupted; what is finished is kept. Give the same command to go on.", file=sys.stderr)
+        sys.exit(130)
 
 
 def write_between(name: str, lines: Sequence[str]) -> None:

@@ -6,20 +6,23 @@
 
 Each simulated worker asks, suggests, claims and tells as ``supersam search`` does and sleeps as long as an evaluation
 would take. Reported are evaluations for each second, and which share of a worker's time was not its evaluation.
+Workers, server and proxy share this machine, so what it says of many workers is the least a storage bears.
 """
 
 import argparse
 import multiprocessing
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import postgresql
-from records import HERE, Records, table, write_between
+from records import HERE, Records, stoppable, table, write_between
 
 from supersam.latency import load_table
 from supersam.results import Accuracy, Run
@@ -28,8 +31,10 @@ from supersam.search.storage import close
 from supersam.search.study import Search, Worker
 from supersam.space import AnyArchitecture, load_space
 
-COLUMNS = ["through", "workers", "evaluations", "seconds_each", "seconds", "per_second", "share_not_evaluating"]
+COLUMNS = ["through", "workers", "evaluations", "seconds_each", "seconds", "per_second", "share_not_evaluating",
+           "cores", "load"]  # fmt: skip
 PROCESSES = 20  # at once; more workers are threads of them
+PATIENCE_S = 600  # for all processes to be there
 PROXY = (
     "import sys, warnings; warnings.simplefilter('ignore')\n"
     "from optuna.storages import run_grpc_proxy_server\n"
@@ -58,8 +63,8 @@ def search_of(folder: Path, url: str, name: str, seconds: float, sampler: str) -
     return Search(run, problem, Sleeping(seconds), 0, sampler, url, name)
 
 
-def work(search: Search, n_trials: int, n_threads: int) -> None:
-    """Be some workers."""
+def work(search: Search, n_trials: int, n_threads: int, ready: Barrier) -> None:
+    """Be some workers, from when all processes are there."""
     from threading import Thread
 
     def one() -> None:
@@ -67,6 +72,7 @@ def work(search: Search, n_trials: int, n_threads: int) -> None:
         worker.work(n_trials, lambda ledger: None)
         close(worker.study)
 
+    ready.wait()
     threads = [Thread(target=one) for _ in range(n_threads)]
     for thread in threads:
         thread.start()
@@ -81,10 +87,12 @@ def simulate(folder: Path, url: str, n_workers: int, arguments: argparse.Namespa
     n_processes = min(n_workers, PROCESSES)
     shares = [n_workers // n_processes + (at < n_workers % n_processes) for at in range(n_processes)]
     context = multiprocessing.get_context("spawn")
-    began = time.monotonic()
-    processes = [context.Process(target=work, args=(search, arguments.trials * n_workers, share)) for share in shares]
+    n_trials, ready = arguments.trials * n_workers, context.Barrier(n_processes + 1, timeout=PATIENCE_S)
+    processes = [context.Process(target=work, args=(search, n_trials, n, ready), daemon=True) for n in shares]
     for process in processes:
         process.start()
+    ready.wait()  # starting Python is not what a storage bears
+    began = time.monotonic()
     for process in processes:
         process.join()
     took = time.monotonic() - began
@@ -122,11 +130,13 @@ def run(kept: Records, chosen: argparse.Namespace) -> None:
     for n_workers in map(int, chosen.workers.split(",")):
         if (chosen.through, str(n_workers)) in done:
             continue
+        load = round(os.getloadavg()[0], 1)  # of others, before it begins
         print(f"{n_workers} workers: at least {chosen.trials * chosen.seconds:.0f} s", flush=True)
         with TemporaryDirectory(prefix="supersam-scale-") as folder, storage(chosen.through, n_workers) as url:
             n, took = simulate(Path(folder), url, n_workers, chosen)
         idle = max(0.0, 1 - n * chosen.seconds / (took * n_workers))
-        values = [chosen.through, n_workers, n, chosen.seconds, round(took, 1), round(n / took, 3), round(idle, 3)]
+        figures = [n, chosen.seconds, round(took, 1), round(n / took, 3), round(idle, 3)]
+        values = [chosen.through, n_workers, *figures, os.cpu_count(), load]
         kept.append(dict(zip(COLUMNS, values, strict=True)))
         print(f"{n_workers} workers: {n / took:.2f} evaluations a second, {idle:.0%} not evaluating", flush=True)
 
@@ -141,4 +151,5 @@ if __name__ == "__main__":
     parser.add_argument("--sampler", default="random")
     arguments = parser.parse_args()
     records = Records(HERE / "scale.csv", COLUMNS)
-    report(records) if arguments.what == "report" else run(records, arguments)
+    with stoppable():
+        report(records) if arguments.what == "report" else run(records, arguments)

@@ -1,16 +1,17 @@
 """Ground truths: problems of which every architecture's accuracy is known, and so the true front.
 
-``archive:PATH``    the measured subnets of an archive are the whole search space: real accuracies, nothing modelled.
+``archive``         the measured subnets of the shipped archive are the whole search space: nothing is modelled.
 ``graph:NAME``      NAS-Bench-Graph, a public tabular benchmark that ships its data (``tabular.py``).
-``surrogate:PATH``  the whole space, its accuracies by trees fitted to an archive.
+``surrogate``       the whole space, its accuracies by trees fitted to the shipped archive.
 ``synthetic:SEED``  the whole space, its accuracies by an invented function.
 
-Of the latter two the front is found by enumeration, so that a sampler is compared with what there is and not with
-what the best sampler found.
+``archive:PATH`` and ``surrogate:PATH`` take another archive. Of the latter two the front is found by enumeration, so
+that a sampler is compared with what there is and not with what the best sampler found.
 """
 
 import hashlib
 import itertools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,10 @@ from pathlib import Path
 import numpy as np
 from tabular import GraphProblem, PoolProblem, graph_problem
 
+from supersam._paths import starter_dir
 from supersam.latency import load_table
 from supersam.results import load_archive
+from supersam.results.archive import ARCHIVE_FILE
 from supersam.search.encoding import Rows, Term, Vector, total
 from supersam.search.exact_front import front_order
 from supersam.search.problem import Device, Problem
@@ -75,13 +78,14 @@ def load_truth(what: str, device: str, space: str) -> Truth:
     if kind == "graph":
         return of_graph(what, graph_problem(detail))
     problem = Problem(load_space(space), (Device(device, load_table(device)),))
+    archive = Path(detail) if detail else starter_dir() / ARCHIVE_FILE
     if kind == "archive":
-        return of_archive(problem, Path(detail))
+        return of_archive(problem, archive)
     if kind == "surrogate":
-        return of_space(f"surrogate of {version(problem, Path(detail))}", problem, surrogate(problem, Path(detail)))
+        return of_space(f"surrogate of {version(problem, archive)}", problem, surrogate(problem, archive))
     if kind == "synthetic":
         return of_space(f"{what} {version(problem)}", problem, synthetic(problem, int(detail)))
-    raise SystemExit(f"no truth {what!r}; there are archive:PATH, graph:NAME, surrogate:PATH, synthetic:SEED")
+    raise SystemExit(f"no truth {what!r}; there are archive[:PATH], graph:NAME, surrogate[:PATH], synthetic:SEED")
 
 
 def version(problem: Problem, archive: Path | None = None) -> str:
@@ -123,7 +127,9 @@ def of_space(name: str, problem: Problem, accuracy: Callable[[Rows], Vector]) ->
     file = CACHE / f"{hashlib.sha256(name.encode()).hexdigest()[:12]}.npz"
     if not file.is_file():
         file.parent.mkdir(exist_ok=True)
-        np.savez(file, **enumerate_space(problem, accuracy, N_BUDGETS))
+        unfinished = file.with_suffix(f".{os.getpid()}.npz")
+        np.savez(unfinished, **enumerate_space(problem, accuracy, N_BUDGETS))
+        unfinished.replace(file)
     found = np.load(file)
     within = dict(zip(map(float, found["budgets"]), map(float, found["best"]), strict=True))
     return Truth(name, problem, accuracy, found["front_accuracy"], found["front_ms"], within)

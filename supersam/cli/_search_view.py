@@ -1,5 +1,6 @@
 """How a search is shown: the live line while it runs, the fronts when it is done."""
 
+import shlex
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,7 @@ HEADER = ["", "digest", "mIoU", "latency ms [90 %]", "GMACs", "params M", "archi
 
 def show_answer(run: "Run", answer: dict[str, Any]) -> None:
     """Print the front of each device, and what to do next."""
-    for found in answer["devices"].values():
-        if len(answer["devices"]) > 1:
-            print(f"\n{found['device']}")
-        show_front(found["front"], found["best"])
-        predicted = found.get("predicted")
-        if predicted and predicted["front"]:
-            print("\npredicted, not measured:")
-            show_front(predicted["front"], predicted["best"])
+    show_devices(answer["devices"])
     if answer.get("timed"):
         from supersam.cli._measure_here import show_timed
         from supersam.results.timed import Timed
@@ -39,6 +33,18 @@ def show_answer(run: "Run", answer: dict[str, Any]) -> None:
         say(f"\nbest{within} on {answer['device']} ({bound}, accuracy {source}): {best['digest']}")
         say(f"keep it:  supersam extract {run.folder} best -o best.safetensors")
         say(f"look:     supersam dashboard {run.folder.parent}")
+
+
+def show_devices(devices: dict[str, dict[str, Any]]) -> None:
+    """Print the front of each device, the predicted one apart."""
+    for found in devices.values():
+        if len(devices) > 1:
+            print(f"\n{found['device']}")
+        show_front(found["front"], found["best"])
+        predicted = found.get("predicted")
+        if predicted and predicted["front"]:
+            print("\npredicted, not measured:")
+            show_front(predicted["front"], predicted["best"])
 
 
 def show_front(front: list[dict[str, Any]], best: dict[str, Any] | None) -> None:
@@ -66,12 +72,12 @@ def _row(mark: str, shown: dict[str, Any]) -> list[str]:
 
 def command(question: dict[str, Any], run: "Run", trials: int, workers: int) -> str:
     """Return the command that continues a run; what it was asked stands in its folder."""
-    parts = [f"supersam search --out {run.folder} --resume --trials {trials}"]
+    parts = ["supersam", "search", "--out", str(run.folder), "--resume", "--trials", str(trials)]
     if workers > 1:
-        parts.append(f"--workers {workers}")
+        parts += ["--workers", str(workers)]
     if question.get("storage"):
-        parts.append(f"--storage {question['storage']}")
-    return " ".join(parts)
+        parts += ["--storage", question["storage"]]
+    return shlex.join(parts)
 
 
 class LiveLine:

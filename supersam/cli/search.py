@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from supersam.search.problem import Problem
     from supersam.search.study import Search
 
-PROMPTS = ["point1", "box"]
-SAME = ("devices", "risk", "limits", "objective", "space_fingerprint", "seed", "sampler", "weights", "accuracy")
-
 
 def search(
+    context: typer.Context,
     device: Annotated[
         list[str] | None,
         typer.Option(help="Device with a latency table (supersam devices), or a table's path; may be given again."),
@@ -42,10 +40,10 @@ def search(
     risk: Annotated[
         Literal["upper", "median"], typer.Option(help="Compare the budget with the upper 90 % bound or the median.")
     ] = "upper",
-    max_params: Annotated[float | None, typer.Option(min=0, help="At most so many million parameters.")] = None,
-    max_gmacs: Annotated[float | None, typer.Option(min=0, help="At most so many billion MACs.")] = None,
+    max_params: Annotated[float | None, typer.Option(help="At most so many million parameters.")] = None,
+    max_gmacs: Annotated[float | None, typer.Option(help="At most so many billion MACs.")] = None,
     max_memory: Annotated[
-        float | None, typer.Option(min=0, help="At most so many megabytes of fp32 weights and activations.")
+        float | None, typer.Option(help="At most so many megabytes of fp32 weights and activations.")
     ] = None,
     weigh: Annotated[
         list[str] | None, typer.Option(metavar="NAME=2", help="Weight of a pack or prompt; default: all alike.")
@@ -85,32 +83,46 @@ def search(
     Ctrl-C keeps the study; --resume continues it.
     """
     from supersam.cli._measure_here import check_machine
+    from supersam.cli._search_question import (
+        accuracy_of,
+        asked_before,
+        check_folder,
+        check_resumed,
+        completed,
+        known_sampler,
+        question_of,
+        storage_of,
+    )
     from supersam.cli._search_view import LiveLine, command, show_answer
     from supersam.results import Run
-    from supersam.search.build import accept_tables, build, check_tables
+    from supersam.search.build import ACCURACY_HASH, accept_tables, build, check_accuracy, check_tables
     from supersam.search.report import answer_of, why_fewer
 
     run = Run(out or _next_free(Path("runs")))
+    if resume:
+        check_resumed(context, out)
     if resume and not device:
-        question, problem = _asked_before(run)
+        question, problem = asked_before(run)
     else:
         limits = {"params_m": max_params, "gmacs": max_gmacs, "memory_mb": max_memory}
-        accuracy = _accuracy(data, split, images, evaluate, halving)
-        question, problem = _question(device or [], budget or [], space, risk, limits, weigh or [], accuracy)
-        question |= {"seed": seed, "sampler": _known_sampler(sampler), "weights": str(weights) if weights else None}
-        question |= _storage(storage, study)
-    _check_folder(run, question, resume)
+        accuracy = accuracy_of(data, split, images, evaluate, halving)
+        question, problem = question_of(device or [], budget or [], space, risk, limits, weigh or [], accuracy)
+        question |= {"seed": seed, "sampler": known_sampler(sampler), "weights": str(weights) if weights else None}
+        question |= storage_of(storage, study)
+    check_folder(run, question, resume)
     if resume and not accept_changed_tables:
-        check_tables(_completed(run.question()), run)
-    _check_options(verify, evaluate, measure, force)
+        check_tables(completed(run.question()), run)
+    _check_options(verify, question, measure, force)
     if measure is not None:
         check_machine(problem, force)
     searching = build(question, run, problem, storage)
+    if resume:
+        check_accuracy(completed(run.question()), searching)
+    question[ACCURACY_HASH] = searching.judged_by[ACCURACY_HASH]
     if resume and accept_changed_tables:
         accept_tables(question, run, searching)
     _introduce(searching)
-    unmet = _unmet(searching, json)
-    if unmet:
+    if _is_unmet(searching, json):
         raise typer.Exit(3)
     searching.check()
     if not resume:
@@ -137,16 +149,20 @@ def search(
     if refused is not None:
         say(f"measure later:  supersam search --resume --out {run.folder} --trials {trials} --measure {measure}")
         raise refused
-    missed = [found for found in answer["devices"].values() if found["budget_ms"] is not None and found["best"] is None]
+    missed = [found for found in answer["devices"].values() if found["best"] is None]
     if missed:
-        say(f"Nothing that was found meets {missed[0]['budget_ms']:g} ms on {missed[0]['device']}; give more --trials.")
+        say(f"Nothing that was found meets {_wish(missed[0])}; give more --trials, or ask for less.")
         raise typer.Exit(3)
 
 
-def _check_options(verify: int | None, evaluate: int | None, measure: int | None, force: bool) -> None:
+def _wish(found: dict[str, Any]) -> str:
+    return "the limits" if found["budget_ms"] is None else f"{found['budget_ms']:g} ms on {found['device']}"
+
+
+def _check_options(verify: int | None, question: dict[str, Any], measure: int | None, force: bool) -> None:
     from supersam.errors import UsageError
 
-    if verify is not None and evaluate is None:
+    if verify is not None and "measure" not in question["accuracy"]:
         raise UsageError("--verify K evaluates a predicted front; it needs --data DIR and --evaluate N")
     if force and measure is None:
         raise UsageError("--force is for --measure K: it times on a busy machine")
@@ -172,130 +188,6 @@ def _measured_here(
     return None
 
 
-def _question(
-    devices: list[str],
-    budgets: list[str],
-    space: str,
-    risk: str,
-    limits: dict[str, float | None],
-    weigh: list[str],
-    accuracy: dict[str, Any] | str,
-) -> tuple[dict[str, Any], "Problem"]:
-    """Return everything that decides the answer, as it is written into the run, and the problem."""
-    import platform
-
-    import optuna
-
-    from supersam import __version__
-    from supersam.errors import UsageError
-    from supersam.latency import load_table
-    from supersam.search.objective import parse_objective
-    from supersam.search.problem import Device, Limits, Problem
-    from supersam.space import load_space
-    from supersam.units import parse_latency_ms
-
-    if not devices:
-        raise UsageError("for which device? Give --device NAME; list them with: supersam devices")
-    if len(set(devices)) < len(devices):
-        raise UsageError(f"a device is given twice: {', '.join(devices)}")
-    if len(budgets) not in (0, 1, len(devices)):
-        raise UsageError(f"{len(budgets)} budgets for {len(devices)} devices; give one for all or one for each")
-    parsed = [parse_latency_ms(text) for text in budgets]
-    texts = (budgets or [""]) * (1 if len(budgets) > 1 else len(devices))
-    milliseconds = (parsed or [None]) * (1 if len(budgets) > 1 else len(devices))  # type: ignore[list-item]
-    loaded = load_space(space)
-    found = [Device(name, load_table(name), ms) for name, ms in zip(devices, milliseconds, strict=True)]
-    problem = Problem(loaded, tuple(found), risk, Limits(**limits))
-    for one in found:
-        one.table.predict(loaded.smallest())
-    question = {
-        "device": devices[0],
-        "table": found[0].table.name,
-        "table_sha256": found[0].fingerprint,
-        "budget": texts[0] or None,
-        "budget_ms": milliseconds[0],
-        "devices": [
-            {"device": one.name, "table": one.table.name, "table_sha256": one.fingerprint, "budget_ms": one.budget_ms}
-            for one in found
-        ],
-        "limits": limits,
-        "objective": parse_objective(weigh).weights,
-        "risk": risk,
-        "space": space,
-        "space_name": loaded.name,
-        "space_fingerprint": loaded.fingerprint,
-        "space_content": loaded.model_dump(mode="json"),
-        "accuracy": accuracy,
-        "versions": {"supersam": __version__, "optuna": optuna.__version__, "python": platform.python_version()},
-    }
-    return question, problem
-
-
-def _accuracy(data: Path | None, split: str, images: int, evaluate: int | None, halving: bool) -> dict[str, Any] | str:
-    from supersam.errors import UsageError
-
-    if data is None:
-        if evaluate is not None or halving:
-            raise UsageError("--evaluate and --halving need --data DIR: without images nothing can be evaluated")
-        return "archive"
-    found: dict[str, Any] = {"data": str(data), "split": split, "images": images, "prompts": PROMPTS}
-    return found | ({"measure": evaluate} if evaluate is not None else {}) | ({"halving": True} if halving else {})
-
-
-def _known_sampler(name: str) -> str:
-    from supersam.errors import UsageError, suggest
-    from supersam.search.samplers import SAMPLERS
-
-    if name not in SAMPLERS:
-        raise UsageError(f"unknown sampler {name!r} (there: {', '.join(SAMPLERS)}).{suggest(name, list(SAMPLERS))}")
-    return name
-
-
-def _storage(storage: str | None, study: str | None) -> dict[str, Any]:
-    from supersam.errors import UsageError
-    from supersam.search.storage import hide_password
-
-    if storage is None and study is not None:
-        raise UsageError("--study NAME needs --storage URL: a run's own folder holds one study")
-    return {"storage": hide_password(storage) if storage else None, "study": study or "search"}
-
-
-def _asked_before(run: "Run") -> tuple[dict[str, Any], "Problem"]:
-    """Return the question of a run, completed where an earlier version did not write a field."""
-    from supersam.search.build import build_problem
-
-    question = _completed(run.question())
-    return question, build_problem(question, run)
-
-
-def _completed(question: dict[str, Any]) -> dict[str, Any]:
-    one = {key: question.get(key) for key in ("device", "table", "table_sha256", "budget_ms")}
-    limits = {"params_m": None, "gmacs": None, "memory_mb": None}
-    defaults: dict[str, Any] = {"devices": [one], "limits": limits, "objective": {}, "sampler": "nsga2"}
-    return {**defaults, "storage": None, "study": "search", **question}
-
-
-def _check_folder(run: "Run", question: dict[str, Any], resume: bool) -> None:
-    """Check that the run's folder is free, or that what it was asked is what is asked now."""
-    from supersam.errors import UsageError
-
-    if not resume:
-        if run.exists:
-            raise UsageError(f"{run.folder} holds a run already; continue it with --resume or choose another --out")
-        return
-    before = _completed(run.question())
-    for key in SAME:
-        if _text(before.get(key)) != _text(question[key]):
-            now, then = (_short(asked, key) for asked in (question, before))
-            raise UsageError(f"{run.folder} was searched with another {key} ({then}, now {now})")
-
-
-def _short(question: dict[str, Any], key: str) -> str:
-    if key == "devices":
-        return ", ".join(f"{one['device']} {one['budget_ms']} ms" for one in question["devices"])
-    return str(question.get(key))
-
-
 def _introduce(searching: "Search") -> None:
     from supersam.search.accuracy import ArchiveAccuracy
 
@@ -307,35 +199,27 @@ def _introduce(searching: "Search") -> None:
         )
 
 
-def _unmet(searching: "Search", json: bool) -> bool:
-    """Say what is nearest to a budget that nothing in the space meets; return whether there is one."""
+def _is_unmet(searching: "Search", json: bool) -> bool:
+    """Say what is nearest to a budget or limit that nothing in the space meets; return whether there is one."""
     from supersam.results import Candidate
-    from supersam.search.study import fastest
+    from supersam.search.feasible import unmet
 
     problem = searching.problem
-    for number, device in enumerate(problem.devices):
-        if device.budget_ms is None:
-            continue
-        found = fastest(problem, number)
-        latency = device.table.predict(found)
-        over = problem.bound_ms(latency) - device.budget_ms
-        if over <= 0:
-            continue
-        nearest = Candidate(found, searching.accuracy(found), latency)
-        if json:
-            shown = {"run": None, "device": device.name, "budget_ms": device.budget_ms, "risk": problem.risk}
-            print_json(shown | {"n_trials": 0, "best": None, "front": [], "nearest": nearest.to_dict()})
-        bound = "median" if problem.risk == "median" else "upper 90 % bound"
-        say(
-            f"Nothing in {problem.space.name} meets {device.budget_ms:g} ms on {device.name}; the nearest is "
-            f"{nearest.digest} at {problem.bound_ms(latency):.3g} ms ({bound}), {over:.3g} ms over."
-        )
-        return True
-    return False
+    found = unmet(problem)
+    if found is None:
+        return False
+    device = problem.devices[found.device]
+    if json:
+        nearest = Candidate(found.nearest, searching.accuracy(found.nearest), device.table.predict(found.nearest))
+        shown = {"run": None, "device": device.name, "budget_ms": device.budget_ms, "risk": problem.risk}
+        print_json(shown | {"n_trials": 0, "best": None, "front": [], "nearest": nearest.to_dict()})
+    say(found.why)
+    return True
 
 
 def _optimize(searching: "Search", question: dict[str, Any], workers: int, trials: int, live: Any) -> "Ledger":
-    from supersam.search.study import fastest, seeds_of
+    from supersam.search.feasible import fastest
+    from supersam.search.study import seeds_of
 
     known = getattr(searching.accuracy, "measured", {})
     fast = [fastest(searching.problem, number) for number in range(len(searching.problem.devices))]
@@ -380,7 +264,3 @@ def _next_free(folder: Path) -> Path:
     while (folder / f"search-{number}").exists():
         number += 1
     return folder / f"search-{number}"
-
-
-def _text(value: Any) -> str:
-    return json_module.dumps(value, sort_keys=True)

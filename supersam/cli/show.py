@@ -46,17 +46,13 @@ def show(
 
 
 def _show(report: dict[str, Any]) -> None:
-    from supersam.cli._search_view import show_front
+    from supersam.cli._search_view import show_devices
 
     question = report["question"]
     within = f" within {question['budget']}" if question.get("budget") else ""
     print(f"{question['space_name']} on {question['device']}{within}: {report['n_candidates']} candidates, "
           f"{report['n_measured']} measured, {report['n_predicted']} predicted\n")  # fmt: skip
-    show_front(report["front"], report["best"])
-    predicted = report.get("predicted")
-    if predicted:
-        print("\npredicted, not measured:")
-        show_front(predicted["front"], predicted["best"])
+    show_devices(report["devices"])
     for source, curve in report["hypervolume"].items():
         _show_source(source, curve, report["importances"][source], report["block_types"][source])
 

@@ -3,8 +3,10 @@
 It lets a search run on a machine without images, and says for each number what it was measured on.
 """
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,12 @@ class Archive:
 
     protocol: dict[str, Any]  # weights, data, split, masks, command, date
     measured: dict[AnyArchitecture, Accuracy]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything that was measured, and how."""
+        found = {architecture.digest: asdict(accuracy) for architecture, accuracy in self.measured.items()}
+        return hashlib.sha256(json.dumps([self.protocol, found], sort_keys=True).encode()).hexdigest()
 
     def find(self, digest: str) -> AnyArchitecture | None:
         """Return the architecture with this digest."""

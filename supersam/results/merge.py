@@ -8,7 +8,7 @@ from supersam.errors import UsageError
 from supersam.results.candidate import Candidate
 from supersam.results.run import Run
 
-ALIKE = ("space_fingerprint", "table_sha256", "accuracy", "objective", "weights")
+ALIKE = ("space_fingerprint", "table_sha256", "accuracy", "objective", "weights", "accuracy_sha256")
 
 
 def merge(runs: list[Run], folder: Path) -> Run:
@@ -25,7 +25,7 @@ def merge(runs: list[Run], folder: Path) -> Run:
     questions = [run.question() for run in runs]
     for run, question in zip(runs[1:], questions[1:], strict=True):
         for key in ALIKE:
-            if question.get(key) != questions[0].get(key):
+            if key in question and key in questions[0] and question[key] != questions[0][key]:  # else: earlier version
                 raise UsageError(f"{run.folder} and {runs[0].folder} differ in {key} and cannot be merged")
         if _devices(question) != _devices(questions[0]):
             raise UsageError(f"{run.folder} and {runs[0].folder} differ in their devices and cannot be merged")

@@ -7,7 +7,8 @@ A folder holds all it takes to understand and repeat the search:
     the whole front), ``risk``, ``space``, ``space_name``, ``space_fingerprint``, ``seed``, ``accuracy`` (``"archive"``
     or what was measured on), ``weights``, ``versions``; since 0.2 also ``devices`` (each with name, table, sha256 and
     budget; the first one is repeated in the fields above), ``limits``, ``objective``, ``sampler``, ``storage``,
-    ``study``, ``space_content`` (the space itself).
+    ``study``, ``space_content`` (the space itself), ``accuracy_sha256`` (of the archive; or of data, weights and how
+    was measured).
 ``tables/NAME.json``
     The latency tables the search used.
 ``candidates.jsonl``

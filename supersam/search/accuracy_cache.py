@@ -24,8 +24,8 @@ class AccuracyCache:
     """The accuracies of one protocol: weights, data, split, images, masks, prompts."""
 
     def __init__(self, protocol: dict[str, Any], folder: Path | None = None) -> None:
-        key = hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:20]
-        self.folder = (folder or cache_dir() / "accuracy") / key
+        self.key = hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:20]
+        self.folder = (folder or cache_dir() / "accuracy") / self.key
         self.protocol = protocol
 
     def get(self, digest: str) -> Accuracy | None:

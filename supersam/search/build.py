@@ -16,6 +16,7 @@ from supersam.search.study import Search
 from supersam.space import SearchSpace, StagedSpace, ViTSpace, load_space
 
 MASKS_PER_IMAGE = 6
+ACCURACY_HASH = "accuracy_sha256"  # of the archive, or of data, weights and how is measured
 
 
 def build_problem(question: dict[str, Any], run: Run, space: SearchSpace | None = None) -> Problem:
@@ -89,23 +90,42 @@ def build(question: dict[str, Any], run: Run, problem: Problem | None = None, st
         MissingError: if data, weights or the archive are not there.
     """
     problem = problem or build_problem(question, run)
-    accuracy = build_accuracy(question, problem)
+    accuracy, sources = build_accuracy(question, problem)
     url = storage or question.get("storage")
-    return Search(run, problem, accuracy, question["seed"], question["sampler"], url, question["study"])
+    judged_by = {"objective": question["objective"], ACCURACY_HASH: sources}
+    return Search(run, problem, accuracy, question["seed"], question["sampler"], url, question["study"], judged_by)
 
 
-def build_accuracy(question: dict[str, Any], problem: Problem) -> AccuracySource:
-    """Return where the accuracies come from: the archive, images, or images for some and a model for the rest."""
+def check_accuracy(question: dict[str, Any], search: Search) -> None:
+    """Refuse to go on with other accuracies than a search was begun with.
+
+    Raises:
+        UsageError: if the archive, the data or the weights were changed.
+    """
+    if question.get(ACCURACY_HASH) not in (None, search.judged_by[ACCURACY_HASH]):
+        source = "the shipped archive" if question["accuracy"] == "archive" else "its data or weights"
+        raise UsageError(
+            f"{search.run.folder} was begun with other accuracies ({source} changed since), they would not be "
+            "comparable; begin a new run (--out)"
+        )
+
+
+def build_accuracy(question: dict[str, Any], problem: Problem) -> tuple[AccuracySource, str]:
+    """Return where the accuracies come from, and a hash of that.
+
+    It is the archive, images, or images for some architectures and a model for the rest.
+    """
     objective = Objective(question["objective"])
     wanted = question["accuracy"]
     if wanted == "archive":
         if question["weights"] is not None:
             raise UsageError("--weights needs --data DIR: accuracies of other weights have to be measured")
-        return ArchiveAccuracy(load_archive(), problem.space, objective)
+        archive = load_archive()
+        return ArchiveAccuracy(archive, problem.space, objective), archive.fingerprint
     measured = _measured(question, problem, objective)
     if wanted.get("measure") is not None:
-        return LearningAccuracy(measured, problem, wanted["measure"])
-    return measured
+        return LearningAccuracy(measured, problem, wanted["measure"]), measured.cache.key
+    return measured, measured.cache.key
 
 
 def _measured(question: dict[str, Any], problem: Problem, objective: Objective) -> Any:
@@ -128,6 +148,7 @@ def _measured(question: dict[str, Any], problem: Problem, objective: Objective) 
         )
     data, split, prompts = Path(wanted["data"]), wanted["split"], list(wanted["prompts"])
     packs, calibration = open_packs(data, split), open_packs(data, "train-fit")
+    objective.check([*(pack.name for pack in packs), *prompts])
     protocol = {
         "weights_sha256": file_sha256(path),
         "data": data_fingerprint(data, [split, "train-fit", "train"]),

@@ -12,6 +12,18 @@ class Objective:
 
     weights: dict[str, float] = field(default_factory=dict)
 
+    def check(self, known: list[str]) -> None:
+        """Check that every name is one of these packs and prompts.
+
+        Raises:
+            UsageError: if one is not.
+        """
+        for name in self.weights:
+            if name not in known:
+                raise UsageError(
+                    f"no pack or prompt {name!r} to weigh (there: {', '.join(known)}).{suggest(name, known)}"
+                )
+
     def apply(self, accuracy: Accuracy) -> Accuracy:
         """Return the accuracy as this objective sees it.
 
@@ -24,12 +36,7 @@ class Objective:
         if not self.weights:
             return accuracy
         cells = {(p, q): value for p, prompts in accuracy.packs.items() for q, value in prompts.items()}
-        known = sorted({name for cell in cells for name in cell})
-        for name in self.weights:
-            if name not in known:
-                raise UsageError(
-                    f"no pack or prompt {name!r} to weigh (there: {', '.join(known)}){suggest(name, known)}"
-                )
+        self.check(sorted({name for cell in cells for name in cell}))
         weights = {cell: self.weights.get(cell[0], 1.0) * self.weights.get(cell[1], 1.0) for cell in cells}
         total = sum(weights.values())
         if total <= 0:

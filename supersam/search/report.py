@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from supersam.results import Candidate, Run, best_within, hypervolume, pareto_front
+from supersam.results import Candidate, Run, best_within, pareto_front
+from supersam.search.over_trials import front_over_time, hypervolume_over_trials
 from supersam.space import Architecture, SearchSpace
 
 if TYPE_CHECKING:
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
     from supersam.search.problem import Problem
 
 SOURCES = ("measured", "predicted")
-POINTS = 40  # of the curve of hypervolume over trials
 LEAST_FOR_IMPORTANCE = 16
+LATENCY_COLUMNS = ("latency_ms", "latency_low_ms", "latency_high_ms", "latency_method")
 COLUMNS = (
-    "digest", "trial", "accuracy", "accuracy_source", "accuracy_low", "accuracy_high", "latency_ms", "latency_low_ms",
-    "latency_high_ms", "latency_method", "gmacs", "params_m", "on_front", "architecture",
+    "digest", "n", "accuracy", "accuracy_source", "accuracy_low", "accuracy_high", *LATENCY_COLUMNS,
+    "gmacs", "params_m", "on_front", "architecture",
 )  # fmt: skip
 
 
@@ -31,12 +30,8 @@ def answer_of(
 ) -> dict[str, Any]:
     """Return the answer of a search as JSON (README, "Commands"): one front for each device, measured and predicted
     accuracies never on one front."""
-    devices = {}
-    for device in problem.devices:
-        here = [on_device(candidate, device.name) for candidate in candidates]
-        devices[device.name] = {"device": device.name, "budget_ms": device.budget_ms} | fronts(
-            here, device.budget_ms, problem.risk
-        )
+    budgets = {device.name: device.budget_ms for device in problem.devices}
+    devices = fronts_of_devices(candidates, budgets, problem.risk)
     first = devices[problem.devices[0].name]
     answer = {
         "run": str(run.folder),
@@ -56,6 +51,17 @@ def answer_of(
     if len(problem.devices) > 1:
         answer["good_on_all"] = [one.to_dict() for one in good_on_all(candidates, problem)]
     return answer
+
+
+def fronts_of_devices(
+    candidates: Sequence[Candidate], budgets: dict[str, float | None], risk: str
+) -> dict[str, dict[str, Any]]:
+    """Return best and front on each device, by its name."""
+    found = {}
+    for name, budget_ms in budgets.items():
+        here = fronts([on_device(candidate, name) for candidate in candidates], budget_ms, risk)
+        found[name] = {"device": name, "budget_ms": budget_ms} | here
+    return found
 
 
 def fronts(candidates: Sequence[Candidate], budget_ms: float | None, risk: str) -> dict[str, Any]:
@@ -108,16 +114,19 @@ def _beats(one: Candidate, other: Candidate) -> bool:
 
 
 def report_of(run: Run) -> dict[str, Any]:
-    """Return what a run found: counts, best, front, hypervolume over trials, importances, block types by stage.
+    """Return what a run found: counts, best and front on each device, hypervolume and front over trials, importances,
+    block types by stage.
 
-    Everything is said of measured and of predicted accuracies apart.
+    Everything is said of measured and of predicted accuracies apart; latency is the first device's where none is named.
 
     Raises:
         MissingError, DamagedError: if the folder is not a run or cannot be read.
     """
     question, candidates = run.question(), run.candidates()
-    budget_ms, risk = question.get("budget_ms"), question.get("risk", "upper")
-    names = [one["device"] for one in question.get("devices", ())] or [question.get("device")]
+    asked = question.get("devices") or [{"device": question.get("device"), "budget_ms": question.get("budget_ms")}]
+    budgets = {one["device"]: one.get("budget_ms") for one in asked}
+    devices = fronts_of_devices(candidates, budgets, question.get("risk", "upper"))
+    first = next(iter(devices.values()))
     sources = Counter(candidate.accuracy.source for candidate in candidates)
     apart = {
         source: [candidate for candidate in candidates if candidate.accuracy.source == source] for source in SOURCES
@@ -129,33 +138,13 @@ def report_of(run: Run) -> dict[str, Any]:
         "n_candidates": len(candidates),
         "n_measured": sources["measured"],
         "n_predicted": sources["predicted"],
-        **fronts(candidates, budget_ms, risk),
-        "devices": names,
+        **{key: first[key] for key in ("best", "front", "predicted") if key in first},
+        "devices": devices,
         "hypervolume": {source: hypervolume_over_trials(these) for source, these in apart.items()},
+        "front_over_time": {source: front_over_time(these) for source, these in apart.items()},
         "importances": {source: importances(these, _space_of(question)) for source, these in apart.items()},
         "block_types": {source: block_types(pareto_front(these)) for source, these in apart.items()},
     }
-
-
-def hypervolume_over_trials(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
-    """Return the hypervolume and the size of the front after 1, ..., n candidates, at up to POINTS places.
-
-    The reference point is the slowest latency and the lowest accuracy of all, so that the last value says how much of
-    the box of what was seen is dominated; it is given as a share of that box.
-    """
-    if not candidates:
-        return []
-    slowest = max(candidate.latency.ms for candidate in candidates)
-    lowest = min(candidate.accuracy.value for candidate in candidates)
-    highest = max(candidate.accuracy.value for candidate in candidates)
-    fastest = min(candidate.latency.ms for candidate in candidates)
-    box = (slowest - fastest) * (highest - lowest) or 1.0
-    found = []
-    for n in sorted({round(at) for at in np.linspace(1, len(candidates), min(POINTS, len(candidates)))}):
-        front = pareto_front(candidates[:n])
-        share = hypervolume(front, slowest, lowest) / box
-        found.append({"n": int(n), "hypervolume": round(share, 5), "front": len(front)})
-    return found
 
 
 def importances(candidates: Sequence[Candidate], space: SearchSpace | None = None) -> dict[str, float]:
@@ -239,18 +228,28 @@ def block_types(front: Sequence[Candidate]) -> dict[str, dict[str, float]]:
 
 
 def to_csv(candidates: Sequence[Candidate]) -> str:
-    """Return one line for each candidate, the architecture as JSON."""
+    """Return one line for each candidate in the order in which they were found, the architecture as JSON.
+
+    Columns for the latency on further devices come last.
+    """
     front = {candidate.digest for candidate in pareto_front(candidates)}
+    further = list(dict.fromkeys(name for candidate in candidates for name in candidate.also))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for trial, candidate in enumerate(candidates):
+    writer.writerow([*COLUMNS, *(f"{what} {name}" for name in further for what in LATENCY_COLUMNS)])
+    for n, candidate in enumerate(candidates, start=1):
         shown = candidate.to_dict()
+        also = [shown.get("also", {}).get(name, {}) for name in further]
         writer.writerow(
             [
-                shown["digest"], trial, shown["accuracy"], shown["accuracy_source"], *shown["accuracy_interval"],
-                shown["latency_ms"], *shown["latency_interval_ms"], shown["latency_method"], shown["gmacs"],
-                shown["params_m"], int(candidate.digest in front), candidate.architecture.to_json(),
+                shown["digest"], n, shown["accuracy"], shown["accuracy_source"], *shown["accuracy_interval"],
+                *_latency_cells(shown), shown["gmacs"], shown["params_m"], int(candidate.digest in front),
+                candidate.architecture.to_json(), *(cell for fields in also for cell in _latency_cells(fields)),
             ]
         )  # fmt: skip
     return text.getvalue()
+
+
+def _latency_cells(fields: dict[str, Any]) -> list[Any]:
+    low, high = fields.get("latency_interval_ms", (None, None))
+    return [fields.get("latency_ms"), low, high, fields.get("latency_method")]

@@ -10,7 +10,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -22,7 +22,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from supersam.errors import UsageError
 from supersam.results import Run
 from supersam.search.accuracy import AccuracySource, SharedAccuracy
-from supersam.search.exact_front import exact_front
 from supersam.search.halving import Pruned
 from supersam.search.history import BEGAN, DIGEST, REASON, WORKER
 from supersam.search.ledger import (
@@ -65,6 +64,9 @@ class Search:
     sampler: str = "auto"
     storage: str | None = None  # URL; None: SQLite in the run's folder
     study_name: str = STUDY
+    judged_by: dict[str, Any] = field(
+        default_factory=dict
+    )  # what decides accuracies: weights of packs, hash of sources
 
     def open_study(self) -> optuna.Study:
         """Open the study, new or continued.
@@ -87,14 +89,15 @@ class Search:
         return study
 
     def check(self) -> None:
-        """Check that the study can be kept where it shall be, and that nobody asks another question there.
+        """Check that the study can be kept where it shall be, that nobody asks another question there, and the sampler.
 
         Nothing is made; call it before a run's folder is begun.
 
         Raises:
             UsageError: if the study in the storage is of another question.
-            EnvironmentProblem: if nobody answers there.
+            EnvironmentProblem: if nobody answers there, or a package the sampler needs is missing.
         """
+        self.make_sampler(0)
         if self.storage is None:
             return
         storage = open_storage(self.storage)
@@ -140,15 +143,18 @@ class Search:
             "tables": [device.fingerprint for device in self.problem.devices],
             "budgets_ms": [device.budget_ms for device in self.problem.devices],
             "risk": self.problem.risk,
+            "limits": asdict(self.problem.limits),
+            **self.judged_by,
         }
 
     def _refuse_other(self, before: dict[str, Any] | None) -> None:
         asked = self._asked()
-        if before is not None and before != asked:
-            wrong = next(key for key in asked if before.get(key) != asked[key])
+        before = before or {}  # what an earlier version did not write down is not compared
+        wrong = next((key for key in asked if key in before and before[key] != asked[key]), None)
+        if wrong is not None:
             raise UsageError(
                 f"the study {self.study_name!r} in this storage was made with other {wrong} "
-                f"({before.get(wrong)}, now {asked[wrong]}); choose another --study NAME"
+                f"({before[wrong]}, now {asked[wrong]}); choose another --study NAME"
             )
 
     def prepare(self, first: Iterable[AnyArchitecture]) -> None:
@@ -353,12 +359,6 @@ def give_back_lost(study: optuna.Study) -> None:
     if not has_heartbeat(study):
         for trial in lost_trials(study.get_trials(deepcopy=False), time.time()):
             give_back(study, trial)
-
-
-def fastest(problem: Problem, device: int = 0) -> AnyArchitecture:
-    """Return the architecture with the lowest latency bound on a device: can a budget be met at all?"""
-    rows = exact_front(problem.encoding, [], problem.bound_terms[device], np.inf)
-    return problem.encoding.architecture(rows[0])
 
 
 def seeds_of(space: SearchSpace, known: dict[AnyArchitecture, Any], count: int = 16) -> list[AnyArchitecture]:

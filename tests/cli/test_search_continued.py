@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 def search(supersam, *arguments):
     return supersam("search", "--device", "jetson-orin", "--trials", 4, "--sampler", "random", *arguments)
@@ -32,3 +34,84 @@ def test_a_changed_table_is_refused_by_name_unless_it_is_accepted(supersam, tmp_
     assert accepted.code == 0
     assert supersam(*more[:-1], 7).code == 0  # it is the run's table from now on
     assert json.loads((tmp_path / "run" / "result.json").read_text())["n_trials"] == 7
+
+
+def test_what_was_decided_at_the_start_is_not_passed_over_when_a_run_goes_on(supersam):
+    assert search(supersam, "--out", "run").code == 0
+
+    answer = supersam("search", "--resume", "--out", "run", "--budget", "3ms")
+
+    assert answer.code == 2
+    assert "--budget was decided when the search was begun" in answer.err
+    assert "another devices" in search(supersam, "--resume", "--out", "run", "--budget", "3ms").err
+
+
+def test_which_run_shall_go_on_is_asked_and_the_newest_named(supersam):
+    assert "which run shall go on" in supersam("search", "--resume").err
+    assert search(supersam).code == 0
+
+    answer = supersam("search", "--resume")
+
+    assert answer.code == 2
+    assert "--out runs/search-1" in answer.err
+
+
+def test_a_run_of_another_archive_is_not_continued_and_not_merged(supersam, tmp_path):
+    for name in ("run", "other"):
+        assert search(supersam, "--out", name).code == 0
+    file = tmp_path / "run" / "run.json"
+    question = json.loads(file.read_text())
+    file.write_text(json.dumps(question | {"accuracy_sha256": "of another one"}))
+
+    continued, merged = supersam("search", "--resume", "--out", "run"), supersam("show", "run", "other")
+
+    assert (continued.code, merged.code) == (2, 2)
+    assert "the shipped archive changed since" in continued.err
+    assert "differ in accuracy_sha256" in merged.err
+
+
+@pytest.mark.parametrize(("option", "wrong"), [("--weigh", "objective"), ("--max-params", "limits")])
+def test_no_study_is_joined_that_judges_otherwise(supersam, tmp_path, option, wrong):
+    url = f"journal:///{tmp_path}/shared.journal"
+    assert search(supersam, "--storage", url, "--out", "one").code == 0
+
+    answer = search(supersam, "--storage", url, "--out", "two", option, "box=2" if option == "--weigh" else "2")
+
+    assert answer.code == 2
+    assert f"other {wrong}" in answer.err
+    assert not (tmp_path / "two").exists()
+
+
+def test_nothing_is_begun_without_the_package_a_sampler_needs(supersam, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "nni.algorithms.hpo.tpe_tuner", None)
+
+    answer = supersam("search", "--device", "jetson-orin", "--sampler", "nni-tpe", "--out", "run")
+
+    assert answer.code == 5
+    assert "pip install 'supersam[nni]'" in answer.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value", ["nan", "0", "-1", "inf"])
+def test_a_limit_that_is_none_is_refused(supersam, value):
+    for option in ("--max-params", "--max-gmacs", "--max-memory"):
+        answer = search(supersam, option, value)
+        assert answer.code == 2
+        assert answer.err == f"Error: {option} must be a number above 0, not {value}\n"
+
+
+def test_limits_nothing_meets_end_with_3_and_the_nearest(supersam, tmp_path):
+    for option, unit in (("--max-params", "million parameters"), ("--max-gmacs", "GMACs")):
+        answer = search(supersam, option, "0.0001", "--out", "run", "--json")
+        assert answer.code == 3
+        assert f"meets 0.0001 {unit}; the nearest is" in answer.err
+        assert json.loads(answer.out)["nearest"]["digest"] in answer.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_limits_nothing_that_was_found_meets_end_with_3(supersam):
+    answer = search(supersam, "--max-memory", "0.001", "--out", "run", "--json")
+
+    assert answer.code == 3
+    assert "Nothing that was found meets the limits" in answer.err
+    assert json.loads(answer.out)["best"] is None

@@ -9,7 +9,7 @@ import pytest
 
 from supersam.errors import LatencyTableError
 from supersam.latency import load_table, shipped_tables
-from supersam.results import Run
+from supersam.results import Run, load_archive
 from supersam.space import load_space
 
 SEARCH = ["search", "--device", "jetson-orin", "--budget", "4ms", "--trials", "22"]
@@ -31,7 +31,8 @@ def test_a_runs_folder_says_all_that_decided_the_answer(run):
         {"device": "jetson-orin", "table": table.name, "table_sha256": question["table_sha256"], "budget_ms": 4.0}
     ]
     assert question["sampler"] == "auto"
-    assert question["versions"].keys() == {"supersam", "optuna", "python"}
+    assert question["versions"].keys() == {"supersam", "python", "optuna", "numpy", "scipy"}
+    assert question["accuracy_sha256"] == load_archive().fingerprint
     assert load_table(f"run/tables/{table.name}.json") == table
     assert json.loads(Path("run/result.json").read_text()) == run
 
@@ -73,6 +74,13 @@ def test_two_devices_have_a_front_each_and_subnets_that_are_good_on_both(supersa
     for name, budget in (("jetson-orin", 4.0), ("cpu-x86-1t", 40.0)):
         here = found["devices"][name]
         assert here["best"]["latency_interval_ms"][1] <= budget == here["budget_ms"]
+    shown = json.loads(supersam("show", found["run"], "--json").out)
+    assert shown["devices"] == found["devices"]
+    text = supersam("show", found["run"]).out
+    assert "\njetson-orin\n" in text
+    assert "\ncpu-x86-1t\n" in text
+    row = next(csv.DictReader(io.StringIO(supersam("show", found["run"], "--csv").out)))
+    assert float(row["latency_ms cpu-x86-1t"]) > 0
     for one in found["good_on_all"]:
         assert one["latency_interval_ms"][1] <= 4.0
         assert one["also"]["cpu-x86-1t"]["latency_interval_ms"][1] <= 40.0

@@ -1,6 +1,7 @@
 """The experiments' own parts that results rest on: rows that survive, truths whose fronts are right, kills."""
 
 import importlib
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -55,6 +56,92 @@ def test_a_part_of_the_readme_is_replaced_between_its_markers(script, tmp_path, 
     assert records.README.read_text() == "before\n<!-- x -->\n| a |\n| --- |\n| 1 |\n<!-- /x -->\nafter\n"
     with pytest.raises(SystemExit, match="no markers"):
         records.write_between("y", [])
+
+
+def test_one_process_is_this_one_and_two_do_the_same(script):
+    spread = script("records").spread
+
+    assert list(spread(str.upper, ["a", "b"], 1)) == sorted(spread(str.upper, ["a", "b"], 2)) == ["A", "B"]
+
+
+def test_a_script_that_is_told_to_end_ends_in_one_line(script, capsys):
+    with pytest.raises(SystemExit) as end, script("records").stoppable():
+        signal.raise_signal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    assert end.value.code == 130
+    assert "Give the same command to go on" in capsys.readouterr().err
+
+
+def rows_of(script, name, budget="", **values):
+    """A row for each of three seeds."""
+    empty = dict.fromkeys(script("compare").COLUMNS, "")
+    about = {"truth": "t", "name": name, "budget_ms": budget, "evaluations": "400"}
+    return [empty | about | {"seed": str(seed)} | values for seed in range(3)]
+
+
+def test_goals_are_met_or_missed_by_the_medians(script):
+    verdict = script("verdict")
+    rows = [
+        *rows_of(script, "ehvi", **{"to_0.98": "100", "at_100": "0.98"}),
+        *rows_of(script, "nsga2", **{"to_0.98": "390", "at_100": "0.7"}),
+        *rows_of(script, "nsga2-50", **{"to_0.98": "", "at_100": "0.6", "evaluations": "1600"}),
+        *rows_of(script, "linas-published", **{"to_0.98": "", "at_100": "0.9"}),
+        *rows_of(script, "ehvi", "2.0", at_100="0.01"),
+        *rows_of(script, "tpe", "2.0", at_100="0.03"),
+    ]
+
+    goals = {line[0].split(", best")[0]: line for line in verdict.verdicts(verdict.gather(rows), "t")}
+
+    found = {goal: line[-1] for goal, line in goals.items()}
+    assert list(found.values()) == ["**missed**", "met", "met", "not known"]
+    assert next(iter(goals.values()))[1:4] == ("100", "`nsga2` 390", "98")
+
+
+def test_what_was_not_reached_counts_as_more_than_was_tried(script):
+    verdict = script("verdict")
+    late = {"to_0.98": "300", "at_100": "0.9"}
+    rows = [*rows_of(script, "ehvi", **late), *rows_of(script, "nsga2", **{"to_0.98": "", "at_100": "0.9"})]
+
+    (_, *found), *_ = verdict.verdicts(verdict.gather(rows), "t")
+
+    assert found == ["300", "`nsga2` more than 400", "100", "not decided"]
+
+
+def test_a_report_has_goals_tables_and_a_figure(script, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    verdict, records = script("verdict"), script("records")
+    for module, name in ((verdict, "FIGURE"), (verdict, "RESULTS"), (records, "README")):
+        monkeypatch.setattr(module, name, tmp_path / getattr(module, name).name)
+    records.README.write_text("<!-- results -->\n<!-- /results -->\n")
+    shares = {"to_0.98": "90", "to_0.95": "50", "to_0.99": "", "at_50": "0.9", "at_100": "0.99", "at_200": "0.99"}
+    regrets = {"at_50": "0.02", "at_100": "0.01"}
+
+    verdict.report(rows_of(script, "ehvi", **shares) + rows_of(script, "ehvi", "2.0", **regrets))
+
+    text = records.README.read_text()
+    assert "| `ehvi` | 3 | 0.900 (0.900, 0.900) |" in text
+    assert "never (never, never)" in text
+    assert "3 seeds are an indication" in text
+    assert "t,ehvi,regret within,2.0,0.01,0.01,0.01,0.01,3" in verdict.RESULTS.read_text()
+    assert verdict.FIGURE.stat().st_size > 0
+
+
+def test_a_run_that_gave_up_keeps_what_it_found(script, pool, monkeypatch):
+    compare, truth = script("compare"), script("truth")
+    rows = pool.members
+
+    def accuracy(rows):
+        return rows.sum(axis=1) / 100
+
+    known = truth.Truth("t", pool, accuracy, *truth.answers(pool, rows, accuracy(rows)))
+    monkeypatch.setattr(compare, "_truth", lambda *asked: known)
+
+    row = compare.evaluate(("t", "", "", "random", "", 0, 150))
+
+    assert row["evaluations"] == 60
+    assert row["at_75"] == row["at_150"] == 1
+    assert "at_200" not in row
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from optuna.storages import InMemoryStorage
 
 from supersam.latency import load_table
 from supersam.results import Accuracy, Candidate, Run, best_within, pareto_front
+from supersam.search.feasible import fastest
 from supersam.search.problem import REACH, Device
 from supersam.search.report import why_fewer
-from supersam.search.study import Search, fastest, seeds_of
+from supersam.search.study import Search, seeds_of
 
 ONCE = settings(
     max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True

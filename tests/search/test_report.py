@@ -10,11 +10,11 @@ from supersam.errors import UsageError
 from supersam.latency import Latency
 from supersam.results import Accuracy, Candidate, Run, hypervolume, pareto_front
 from supersam.results.merge import merge
+from supersam.search.over_trials import front_over_time, hypervolume_over_trials
 from supersam.search.report import (
     block_types,
     fronts,
     good_on_all,
-    hypervolume_over_trials,
     importances,
     report_of,
     to_csv,
@@ -84,6 +84,15 @@ def test_the_curve_rises_to_the_hypervolume_of_all(candidates):
     area = hypervolume(pareto_front(candidates), max(latencies), min(accuracies))
     assert values[-1] == pytest.approx(area / box, abs=1e-5)
     assert hypervolume_over_trials([]) == []
+
+
+def test_the_front_at_any_time_is_who_had_joined_and_not_left(candidates):
+    history = front_over_time([*candidates, candidates[0]])
+
+    for n in (1, 7, 20, len(candidates)):
+        there = {one["digest"] for one in history if one["joined"] <= n and (one["left"] is None or one["left"] > n)}
+        assert there == {one.digest for one in pareto_front(candidates[:n])}
+    assert len(history) == len({one["digest"] for one in history})
 
 
 def test_the_choice_that_decides_is_the_most_important():

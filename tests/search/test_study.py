@@ -9,11 +9,12 @@ from optuna.trial import TrialState
 from supersam.errors import UsageError
 from supersam.latency import load_table
 from supersam.results import Run, best_within, hypervolume, pareto_front
+from supersam.search.feasible import fastest
 from supersam.search.halving import Pruned
 from supersam.search.ledger import Ledger
 from supersam.search.memory import memory_mb
 from supersam.search.problem import REACH, Device
-from supersam.search.study import Search, Worker, fastest, give_back, seeds_of
+from supersam.search.study import Search, Worker, give_back, seeds_of
 from supersam.space import count
 
 

@@ -12,7 +12,7 @@ from supersam.search.problem import Problem
 from supersam.search.ridge import Ridge
 from supersam.search.samplers.model_based import ModelSampler, parents_of
 
-POPULATION, GENERATIONS = 50, 60
+INNER = (100, 60)  # population and generations of NSGA-II on the regression
 
 
 class LINASSampler(ModelSampler):
@@ -21,11 +21,14 @@ class LINASSampler(ModelSampler):
     Args:
         population: how many are evaluated between two fits, and before the first; as published, 50.
         pairs: also learn pairs of choices, where the publication learns single ones.
+        inner: population and generations of the search on the regression.
     """
 
-    def __init__(self, problem: Problem, seed: int, population: int = 24, pairs: bool = True) -> None:
+    def __init__(
+        self, problem: Problem, seed: int, population: int = 24, pairs: bool = True, inner: tuple[int, int] = INNER
+    ) -> None:
         super().__init__(problem, seed, population)
-        self.population, self.pairs = population, pairs
+        self.population, self.pairs, self.inner = population, pairs, inner
 
     def batch(self, n: int) -> int:
         return self.population
@@ -38,7 +41,8 @@ class LINASSampler(ModelSampler):
             far = np.where(bound(candidates), 0.0, 1e6)  # beyond reach is worse than anything within
             return np.stack([far - ridge.predict(candidates), far + total(terms, candidates)], axis=1)
 
-        first = np.concatenate([parents_of(rows, accuracy, cost), self.problem.random(rng, POPULATION)])
-        found = evolve(self.problem.encoding, objectives, first, rng, 2 * POPULATION, GENERATIONS)
+        size, generations = self.inner
+        first = np.concatenate([parents_of(rows, accuracy, cost), self.problem.random(rng, max(2, size // 2))])
+        found = evolve(self.problem.encoding, objectives, first, rng, size, generations)
         new = self.unknown(found)
         return new[best_first(objectives(new))] if len(new) else found

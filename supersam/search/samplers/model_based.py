@@ -41,6 +41,21 @@ class ModelSampler(BaseSampler):  # type: ignore[misc]
             rows: what was evaluated, (n, variables), with its accuracy (n,) and latency (n,) on the device.
         """
 
+    def start(self, rng: np.random.Generator) -> Rows:
+        """Return what to evaluate before there is a model, best first: random rows, far in latency from those known.
+
+        Latency is free to know, so a start can cover the whole range of it.
+        """
+        rows = self.problem.random(rng, SPREAD_OVER)
+        if not len(rows):
+            return rows
+        cost = np.log(total(self.problem.median_terms[0], rows))
+        _, _, latency = self.history.arrays()
+        known = np.log(latency[:, 0]) if len(latency) else np.array([cost.max() + 1])
+        distance = np.abs(cost[:, None] - known[None, :]).min(axis=1)
+        found: Rows = rows[np.argsort(-distance)]
+        return found
+
     def batch(self, n: int) -> int:
         """Return how many proposals are made from ``n`` evaluations before the model is fitted again."""
         return max(4, n // 12)
@@ -70,7 +85,7 @@ class ModelSampler(BaseSampler):  # type: ignore[misc]
         device = number % len(self.problem.devices)
         made_from = self._last_fit(self.history.n)
         if made_from is None:
-            return self._first_new(self._spread_out(rng), rng)
+            return self._first_new(self.start(rng), rng)
         before, plan = self._plans.get(device, (-1, None))
         if plan is None or before != made_from:
             rows, accuracy, latency = self.history.arrays()
@@ -108,21 +123,6 @@ class ModelSampler(BaseSampler):  # type: ignore[misc]
                 rows = self.problem.encoding.random(rng, 64)
         last: Row = self.problem.encoding.random(rng, 1)[0]
         return last
-
-    def _spread_out(self, rng: np.random.Generator) -> Rows:
-        """Return random rows that are within reach, the one first whose latency is farthest from those known.
-
-        Latency is free to know, so a start can cover the whole range of it.
-        """
-        rows = self.problem.random(rng, SPREAD_OVER)
-        if not len(rows):
-            return rows
-        cost = np.log(total(self.problem.median_terms[0], rows))
-        _, _, latency = self.history.arrays()
-        known = np.log(latency[:, 0]) if len(latency) else np.array([cost.max() + 1])
-        distance = np.abs(cost[:, None] - known[None, :]).min(axis=1)
-        found: Rows = rows[np.argsort(-distance)]
-        return found
 
     def cap_ms(self, device: int) -> float:
         """Return the latency up to which a front is followed: what is rejected beyond, or the slowest there is."""

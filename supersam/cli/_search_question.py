@@ -1,0 +1,183 @@
+"""What a search is asked, from the options of the command line to what stands in the run's folder and back."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from supersam.results import Run
+    from supersam.search.problem import Problem
+
+PROMPTS = ["point1", "box"]
+# What decides the answer; a run that is continued has it in its folder.
+ASKED = ("budget", "space", "seed", "sampler", "risk", "max_params", "max_gmacs", "max_memory", "weigh", "data",
+         "split", "images", "evaluate", "halving", "weights", "study")  # fmt: skip
+SAME = ("devices", "risk", "limits", "objective", "space_fingerprint", "seed", "sampler", "weights", "accuracy")
+
+
+def question_of(
+    devices: list[str],
+    budgets: list[str],
+    space: str,
+    risk: str,
+    limits: dict[str, float | None],
+    weigh: list[str],
+    accuracy: dict[str, Any] | str,
+) -> tuple[dict[str, Any], "Problem"]:
+    """Return everything that decides the answer, as it is written into the run, and the problem."""
+    from supersam.errors import UsageError
+    from supersam.latency import load_table
+    from supersam.search.objective import parse_objective
+    from supersam.search.problem import Device, Limits, Problem
+    from supersam.space import load_space
+    from supersam.units import parse_latency_ms
+
+    for name, most in limits.items():
+        if most is not None and not 0 < most < float("inf"):
+            raise UsageError(f"--max-{name.partition('_')[0]} must be a number above 0, not {most:g}")
+    if not devices:
+        raise UsageError("for which device? Give --device NAME; list them with: supersam devices")
+    if len(set(devices)) < len(devices):
+        raise UsageError(f"a device is given twice: {', '.join(devices)}")
+    if len(budgets) not in (0, 1, len(devices)):
+        raise UsageError(f"{len(budgets)} budgets for {len(devices)} devices; give one for all or one for each")
+    parsed = [parse_latency_ms(text) for text in budgets]
+    texts = (budgets or [""]) * (1 if len(budgets) > 1 else len(devices))
+    milliseconds = (parsed or [None]) * (1 if len(budgets) > 1 else len(devices))  # type: ignore[list-item]
+    loaded = load_space(space)
+    found = [Device(name, load_table(name), ms) for name, ms in zip(devices, milliseconds, strict=True)]
+    problem = Problem(loaded, tuple(found), risk, Limits(**limits))
+    for one in found:
+        one.table.predict(loaded.smallest())
+    question = {
+        "device": devices[0],
+        "table": found[0].table.name,
+        "table_sha256": found[0].fingerprint,
+        "budget": texts[0] or None,
+        "budget_ms": milliseconds[0],
+        "devices": [
+            {"device": one.name, "table": one.table.name, "table_sha256": one.fingerprint, "budget_ms": one.budget_ms}
+            for one in found
+        ],
+        "limits": limits,
+        "objective": parse_objective(weigh).weights,
+        "risk": risk,
+        "space": space,
+        "space_name": loaded.name,
+        "space_fingerprint": loaded.fingerprint,
+        "space_content": loaded.model_dump(mode="json"),
+        "accuracy": accuracy,
+        "versions": _versions(),
+    }
+    return question, problem
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what proposals follow from."""
+    import platform
+    from importlib.metadata import version
+
+    from supersam import __version__
+
+    others = {name: version(name) for name in ("optuna", "numpy", "scipy")}
+    return {"supersam": __version__, "python": platform.python_version(), **others}
+
+
+def accuracy_of(
+    data: Path | None, split: str, images: int, evaluate: int | None, halving: bool
+) -> dict[str, Any] | str:
+    """Return where accuracies are to come from: the archive, or images and how they are measured on."""
+    from supersam.errors import UsageError
+
+    if data is None:
+        if evaluate is not None or halving:
+            raise UsageError("--evaluate and --halving need --data DIR: without images nothing can be evaluated")
+        return "archive"
+    found: dict[str, Any] = {"data": str(data), "split": split, "images": images, "prompts": PROMPTS}
+    return found | ({"measure": evaluate} if evaluate is not None else {}) | ({"halving": True} if halving else {})
+
+
+def known_sampler(name: str) -> str:
+    """Return the name of a sampler if there is one."""
+    from supersam.errors import UsageError, suggest
+    from supersam.search.samplers import SAMPLERS
+
+    if name not in SAMPLERS:
+        raise UsageError(f"unknown sampler {name!r} (there: {', '.join(SAMPLERS)}).{suggest(name, list(SAMPLERS))}")
+    return name
+
+
+def storage_of(storage: str | None, study: str | None) -> dict[str, Any]:
+    """Return where the study is kept, without a password, and its name."""
+    from supersam.errors import UsageError
+    from supersam.search.storage import hide_password
+
+    if storage is None and study is not None:
+        raise UsageError("--study NAME needs --storage URL: a run's own folder holds one study")
+    return {"storage": hide_password(storage) if storage else None, "study": study or "search"}
+
+
+def check_resumed(context: typer.Context, out: Path | None) -> None:
+    """Check that --resume says which run, and that nothing is asked that would be passed over."""
+    from supersam.errors import UsageError
+    from supersam.results import list_runs
+
+    if out is None:
+        runs = list_runs(Path("runs"))
+        newest = f"; the newest here is --out {runs[0].folder}" if runs else ""
+        raise UsageError(f"which run shall go on? Give --resume --out RUN{newest}")
+    given = [name for name in ASKED if _is_typed(context, name)]
+    if given and not context.params["device"]:
+        option = "--" + given[0].replace("_", "-")
+        raise UsageError(
+            f"{option} was decided when the search was begun and stands in {out}; leave it out to go on, or give "
+            "the whole question again (with --device) to have it compared"
+        )
+
+
+def asked_before(run: "Run") -> tuple[dict[str, Any], "Problem"]:
+    """Return the question of a run, completed where an earlier version did not write a field."""
+    from supersam.search.build import build_problem
+
+    question = completed(run.question())
+    return question, build_problem(question, run)
+
+
+def completed(question: dict[str, Any]) -> dict[str, Any]:
+    """Return the question of a run with what an earlier version did not write."""
+    one = {key: question.get(key) for key in ("device", "table", "table_sha256", "budget_ms")}
+    limits = {"params_m": None, "gmacs": None, "memory_mb": None}
+    defaults: dict[str, Any] = {"devices": [one], "limits": limits, "objective": {}, "sampler": "nsga2"}
+    return {**defaults, "storage": None, "study": "search", **question}
+
+
+def check_folder(run: "Run", question: dict[str, Any], resume: bool) -> None:
+    """Check that the run's folder is free, or that what it was asked is what is asked now."""
+    from supersam.errors import UsageError
+
+    if not resume:
+        if run.exists:
+            raise UsageError(f"{run.folder} holds a run already; continue it with --resume or choose another --out")
+        return
+    before = completed(run.question())
+    for key in SAME:
+        if _text(before.get(key)) != _text(question[key]):
+            now, then = (_short(asked, key) for asked in (question, before))
+            raise UsageError(f"{run.folder} was searched with another {key} ({then}, now {now})")
+
+
+def _short(question: dict[str, Any], key: str) -> str:
+    if key == "devices":
+        return ", ".join(f"{one['device']} {one['budget_ms']} ms" for one in question["devices"])
+    return str(question.get(key))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
