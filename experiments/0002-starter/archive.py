@@ -55,9 +55,15 @@ Row = dict[str, Any]
 
 
 @cache
+def weights_sha256() -> str:
+    """Return the hash of the weights that are measured."""
+    return file_sha256(starter_dir() / WEIGHTS)
+
+
+@cache
 def folder() -> Path:
     """Return where rows and statistics of these weights are kept until they are assembled."""
-    path = Path("runs") / f"archive-{file_sha256(starter_dir() / WEIGHTS)[:8]}"
+    path = Path("runs") / f"archive-{weights_sha256()[:8]}"
     (path / "statistics").mkdir(parents=True, exist_ok=True)
     return path
 
@@ -66,7 +72,7 @@ def measured_rows() -> list[Row]:
     """Return what was measured of these weights: what is shipped, then what all shards have added."""
     rows, file = [], starter_dir() / ARCHIVE_FILE
     shipped = json.loads(file.read_text()) if file.is_file() else {"protocol": {}, "measured": []}
-    if shipped["protocol"].get("weights_sha256") == file_sha256(starter_dir() / WEIGHTS):
+    if shipped["protocol"].get("weights_sha256") == weights_sha256():
         rows += shipped["measured"]
     for file in sorted(folder().glob("rows-*.jsonl")):
         rows += [json.loads(line) for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
@@ -184,10 +190,9 @@ def assemble(data: Path) -> None:
         for architecture in shipped
         for name, tensor in statistics_of(architecture, again).items()
     }
-    weights = starter_dir() / WEIGHTS
     protocol = {
         "space": SPACE,
-        "weights_sha256": file_sha256(weights),
+        "weights_sha256": weights_sha256(),
         "split": "train-search",
         "packs": "nuclei, street_facade, coco_permissive",
         "images_per_pack": IMAGES,

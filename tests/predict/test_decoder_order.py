@@ -1,7 +1,9 @@
 """The decoder's arithmetic in another order gives what segment-anything's gives, gradients included, for less."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from supersam.sam.model import FRAME, Masks, Prompts, Sam
 
+EXPERIMENT = Path(__file__).parents[2] / "experiments" / "0005-training-speed" / "decoder.py"
 GENERATOR = torch.Generator().manual_seed(1)
 POINTS = FRAME * torch.rand(2, 5, 3, 2, generator=GENERATOR)
 BOXES = POINTS[:, :, :2].sort(dim=2).values.flatten(2)
@@ -24,23 +27,22 @@ PROMPTS = {
 WITHOUT_EFFECT = "k_proj.bias"  # a softmax does not see it: its gradient is 0 but for rounding, or None
 
 
-def as_segment_anything(sam: Sam, embeddings: Tensor, prompts: Prompts) -> Masks:
-    """Repeat every image for its prompts and run the modules' own forward."""
-    tokens, size = sam._prompt_tokens(prompts), embeddings.shape[-2:]
-    repeated = embeddings.repeat_interleave(tokens.shape[1], dim=0)
-    logits, iou = sam.mask_decoder.predict_masks(
-        image_embeddings=torch.zeros_like(embeddings[:1]),
-        image_pe=sam.prompt_encoder.pe_layer(size).unsqueeze(0),
-        sparse_prompt_embeddings=tokens.flatten(0, 1),
-        dense_prompt_embeddings=repeated + sam._dense_prompt(prompts.masks),
-    )
-    return Masks(logits.unflatten(0, tokens.shape[:2]), iou.unflatten(0, tokens.shape[:2]))
+@pytest.fixture
+def as_segment_anything(script_module: Any) -> Iterator[Callable[[Sam, Tensor, Prompts], Masks]]:
+    """The rival of the experiment: every image repeated for its prompts, the modules' own forward."""
+    with script_module(EXPERIMENT) as script:
+        yield script.as_segment_anything
 
 
 @pytest.mark.parametrize("prompts", PROMPTS.values(), ids=PROMPTS)
 @pytest.mark.parametrize(("size", "masked"), [((4, 4), False), ((3, 5), False), ((3, 5), True)])
 def test_masks_and_gradients_are_those_of_segment_anything(
-    patch_sam: Sam, randomise: Callable[[nn.Module], nn.Module], prompts: Prompts, size: tuple[int, int], masked: bool
+    patch_sam: Sam,
+    randomise: Callable[[nn.Module], nn.Module],
+    as_segment_anything: Callable[[Sam, Tensor, Prompts], Masks],
+    prompts: Prompts,
+    size: tuple[int, int],
+    masked: bool,
 ) -> None:
     sam, generator = randomise(patch_sam), torch.Generator().manual_seed(2)
     assert isinstance(sam, Sam)
@@ -60,7 +62,9 @@ def test_masks_and_gradients_are_those_of_segment_anything(
             near(gradients[name], gradient, 1e-4)
 
 
-def test_a_third_of_the_multiplications_is_saved(patch_sam: Sam) -> None:
+def test_a_third_of_the_multiplications_is_saved(
+    patch_sam: Sam, as_segment_anything: Callable[[Sam, Tensor, Prompts], Masks]
+) -> None:
     embeddings, prompts = torch.zeros(2, 256, 16, 16), PROMPTS["one click"]
 
     counts = []
