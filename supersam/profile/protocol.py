@@ -41,7 +41,7 @@ class Protocol:
     rounds: int = 3
     samples: int = 10  # at least, of each item in each round
     seconds: float = 0.08  # at least, likewise
-    warm_up_seconds: float = 0.12  # at most
+    warm_up_seconds: float = 1.0  # at most: calls of up to 50 ms are seen twice ten times
     sentinel_every: int = 20  # items
 
     def __post_init__(self) -> None:

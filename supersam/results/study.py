@@ -1,7 +1,8 @@
 """The trials of a study as they stand, read from Optuna's SQLite file without Optuna and without writing.
 
 A search may be writing into the same file: it is opened read-only, and a reader never holds a writer up
-(write-ahead log). The tables are those of schema version 12, which Optuna has had since 3.0.
+(write-ahead log). Nothing is left beside a study that nobody writes. The tables are those of schema version 12,
+which Optuna has had since 3.0.
 """
 
 import json
@@ -51,9 +52,7 @@ def read_trials(file: Path, name: str | None = None) -> list[Trial]:
     if not file.is_file():
         raise MissingError(f"there is no study {file}")
     try:
-        with closing(_connect(file)) as connection:
-            _check_schema(connection, file)
-            return _trials(connection, _study(connection, file, name))
+        return _read(file, name)
     except sqlite3.OperationalError as problem:
         why = "is locked by another program; it is read again later" if "locked" in str(problem) else f"({problem})"
         raise DamagedError(f"study {file} cannot be read: {why}") from problem
@@ -61,8 +60,32 @@ def read_trials(file: Path, name: str | None = None) -> list[Trial]:
         raise DamagedError(f"study {file} is damaged ({problem})") from problem
 
 
-def _connect(file: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(file.resolve()))}?mode=ro", uri=True, timeout=PATIENCE_S)
+def _read(file: Path, name: str | None) -> list[Trial]:
+    """Read what nobody writes as it stands, since SQLite would leave an empty log beside it; else with the log."""
+    stamp = _stamp(file)
+    if stamp is not None:
+        try:
+            trials = _read_by(file, name, "immutable=1")
+        except sqlite3.DatabaseError:  # a writer may have begun meanwhile
+            return _read_by(file, name, "mode=ro")
+        if _stamp(file) == stamp:
+            return trials
+    return _read_by(file, name, "mode=ro")
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """Return size and time of a study without a log of changes, None where there is one."""
+    if any(file.with_name(file.name + ending).exists() for ending in ("-wal", "-journal")):
+        return None
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _read_by(file: Path, name: str | None, how: str) -> list[Trial]:
+    address = f"file:{quote(str(file.resolve()))}?{how}"
+    with closing(sqlite3.connect(address, uri=True, timeout=PATIENCE_S)) as connection:
+        _check_schema(connection, file)
+        return _trials(connection, _study(connection, file, name))
 
 
 def _check_schema(connection: sqlite3.Connection, file: Path) -> None:

@@ -1,17 +1,38 @@
 """Where a study is kept, by URL: a journal file, SQLite, PostgreSQL, or a gRPC proxy in front of one of them."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import TrialState
+from sqlalchemy import text
 
 from supersam.errors import EnvironmentProblem, UsageError
 
 HEARTBEAT_S, GRACE_S = 20, 60  # a worker silent for longer is taken for dead, and its trial is given to another
 RETRIES = 5
 KINDS = "journal:///FILE, sqlite:///FILE, postgresql://USER@HOST/NAME, grpc://HOST:PORT"
+
+
+class SqliteStorage(RDBStorage):  # type: ignore[misc]
+    """Optuna's storage, with the state of a trial read and written under one lock.
+
+    Optuna locks the trial's row in between, and SQLite has no row locks: two workers could both be given the same
+    waiting trial.
+    """
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """Set state and values; False if the trial was to run and somebody else runs it already."""
+        session = self.scoped_session()
+        try:
+            session.execute(text("BEGIN IMMEDIATE"))  # Optuna's own session of this thread, which goes on with it
+        except Exception:
+            session.close()
+            raise
+        return bool(super().set_trial_state_values(trial_id, state, values))
 
 
 def open_storage(url: str) -> BaseStorage:
@@ -91,7 +112,7 @@ def _journal(path: Path) -> BaseStorage:
 def _sqlite(url: str) -> BaseStorage:
     import sqlalchemy
 
-    storage = _rdb(url, {"connect_args": {"timeout": 60}})
+    storage = _rdb(url, {"connect_args": {"timeout": 60}}, SqliteStorage)
 
     # Half of a trial's time is waiting for the disk; in this mode a power cut can lose the last trials, not the file.
     @sqlalchemy.event.listens_for(storage.engine, "connect")
@@ -109,8 +130,8 @@ def _postgresql(url: str) -> BaseStorage:
     return _rdb(url, {"pool_pre_ping": True, "pool_size": 2})
 
 
-def _rdb(url: str, engine: dict[str, Any]) -> RDBStorage:
-    return RDBStorage(
+def _rdb(url: str, engine: dict[str, Any], kind: type[RDBStorage] = RDBStorage) -> RDBStorage:
+    return kind(
         url,
         engine_kwargs=engine,
         heartbeat_interval=HEARTBEAT_S,

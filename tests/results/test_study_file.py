@@ -50,10 +50,38 @@ def test_a_writer_is_not_disturbed(file: Path):
     writer.close()
 
 
+def test_reading_leaves_nothing_beside_a_study_that_nobody_writes(file: Path):
+    with sqlite3.connect(file) as writer:
+        writer.execute("PRAGMA journal_mode=WAL")  # as a search does
+    writer.close()
+
+    assert len(read_trials(file)) == 4
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_what_a_writer_begins_during_the_reading_is_read_with_its_log(file: Path, monkeypatch: pytest.MonkeyPatch):
+    read, ways = study._read_by, []
+    writer = sqlite3.connect(file, isolation_level=None)
+
+    def reading(file: Path, name: str | None, how: str) -> list[Trial]:
+        found = read(file, name, how)
+        if not ways:
+            writer.execute("PRAGMA journal_mode=WAL")
+            writer.execute("UPDATE trials SET state = 'FAIL' WHERE number = 3")
+        ways.append(how)
+        return found
+
+    monkeypatch.setattr(study, "_read_by", reading)
+    assert read_trials(file)[3].state == "FAIL"
+    assert ways == ["immutable=1", "mode=ro"]
+    writer.close()
+
+
 def test_a_locked_file_is_said(file: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(study, "PATIENCE_S", 0.01)
     writer = sqlite3.connect(file, isolation_level=None)
     writer.execute("BEGIN EXCLUSIVE")
+    writer.execute("UPDATE trials SET state = 'FAIL' WHERE number = 3")  # so that there is something to undo
 
     with pytest.raises(DamagedError, match="locked by another program"):
         read_trials(file)

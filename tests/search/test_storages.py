@@ -1,5 +1,6 @@
 """Studies on real storages, by several workers, some of which are killed."""
 
+import contextlib
 import importlib.util
 import json
 import multiprocessing
@@ -8,19 +9,22 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
 from supersam.errors import EnvironmentProblem, UsageError
 from supersam.results import Run
 from supersam.search.ledger import is_dead, this_worker
-from supersam.search.storage import close, hide_password, open_storage
+from supersam.search.storage import SqliteStorage, close, close_storage, hide_password, open_storage
 from supersam.search.study import Recorder, Search, Worker
 from supersam.search.workers import WorkersDied, _bury, optimize_together
 
@@ -106,6 +110,27 @@ def forked(search: Search, question: dict, n_trials: int, number: int):
 def run_together(search: Search, n_trials: int, n_workers: int = 3):
     search.prepare([])
     return optimize_together(search, {}, n_workers, n_trials, lambda ledger: None, forked)
+
+
+def test_a_waiting_trial_of_sqlite_is_given_to_one_worker_only(tmp_path, monkeypatch):
+    url, both = f"sqlite:///{tmp_path}/study.db", threading.Barrier(2)
+    study = optuna.create_study(storage=open_storage(url))
+    study.enqueue_trial({})
+    storages = [open_storage(url), open_storage(url)]
+    check = SqliteStorage.check_trial_is_updatable
+
+    def wait_for_the_other(self, trial_id, state):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.5)
+        check(self, trial_id, state)
+
+    monkeypatch.setattr(SqliteStorage, "check_trial_is_updatable", wait_for_the_other)
+    with ThreadPoolExecutor(2) as pool:
+        given = list(pool.map(lambda storage: storage.set_trial_state_values(1, TrialState.RUNNING), storages))
+
+    assert sorted(given) == [False, True]
+    for storage in (*storages, study._storage):
+        close_storage(storage)
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
