@@ -1,7 +1,10 @@
 """Remember what was made from files until the files change."""
 
-from collections.abc import Callable, Hashable, Iterable
+import gc
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any, TypeVar
 
 Made = TypeVar("Made")
@@ -24,18 +27,33 @@ def _stamp(file: Path) -> tuple[int, int]:
 class FileCache:
     """One value for each key, made again when its stamp differs.
 
-    Two threads may make the same value at once; both are right, and the last one stays.
+    Callbacks of one page ask for the same at once: the first makes it, the others wait for it. What is made may ask for
+    other keys, never in a circle.
     """
 
     def __init__(self) -> None:
         self._kept: dict[Hashable, tuple[Hashable, Any]] = {}
+        self._locks: dict[Hashable, RLock] = {}
 
     def get(self, key: Hashable, stamped: Hashable, make: Callable[[], Made]) -> Made:
         """Return the value of ``key``; errors of ``make`` are not remembered."""
         kept = self._kept.get(key)
-        if kept is not None and kept[0] == stamped:
-            value: Made = kept[1]
-            return value
-        value = make()
-        self._kept[key] = (stamped, value)
+        if kept is None or kept[0] != stamped:
+            with self._locks.setdefault(key, RLock()):
+                kept = self._kept.get(key)
+                if kept is None or kept[0] != stamped:
+                    kept = self._kept[key] = (stamped, make())
+        value: Made = kept[1]
         return value
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Make many objects that all stay: looking through them for garbage again and again takes a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

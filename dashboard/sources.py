@@ -13,7 +13,7 @@ from supersam.latency import Latency
 from supersam.results import Accuracy, Run, list_runs, load_archive
 from supersam.space import BLOCK_TYPES, AnyArchitecture, Architecture, count
 
-from .file_cache import Stamp, stamp
+from .file_cache import Stamp, stamp, without_garbage_collection
 from .filters import blocks_of
 from .part_sums import PartSums
 
@@ -119,9 +119,10 @@ def read(source: Source) -> Contents:
         DamagedError: with one line for people, if it cannot be read.
     """
     try:
-        found = list(_read_archive(source.file) if source.is_archive else _read_run(source.file))
-        for one in found:
-            _check(one)
+        with without_garbage_collection():
+            found = list(_read_archive(source.file) if source.is_archive else _read_run(source.file))
+            for one in found:
+                _check(one)
     except MissingError as problem:
         raise DamagedError(f"{source.label} is gone ({one_line(problem)})") from problem
     except SuperSAMError as problem:

@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, asdict, replace
 from typing import Any
 
 import pytest
@@ -54,6 +54,13 @@ def test_json_round_trip_gives_the_same_architecture(name: str) -> None:
 def test_digest_never_changes(architecture: AnyArchitecture, digest: str) -> None:
     # Pinned: studies, URLs, checkpoints and the archive name subnets by it.
     assert architecture.digest == digest
+
+
+@pytest.mark.parametrize("architecture", [STAGED, SAM_VIT])
+def test_dictionary_is_that_of_dataclasses_with_the_kind(architecture: AnyArchitecture) -> None:
+    assert architecture.digest  # kept in the object from now on, and no field of it
+
+    assert architecture.to_dict() == {"encoder": architecture.encoder, **asdict(architecture)}
 
 
 def test_json_is_canonical() -> None:
