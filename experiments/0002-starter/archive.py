@@ -45,7 +45,7 @@ from supersam.space import AnyArchitecture, SearchSpace, architecture_from_dict,
 
 SPACE = "starter"
 DEVICE = "jetson-agx-orin"
-IMAGES, MASKS, CALIBRATION = 16, 6, 48
+IMAGES, MASKS, CALIBRATION = 16, 4, 32
 PROMPTS = ["point1", "box"]
 POOL = 3000
 AT_ONCE = 10  # proposals of either kind between two fits of the prediction

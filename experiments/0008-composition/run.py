@@ -4,6 +4,7 @@
     python experiments/0008-composition/run.py measure --runtime onnxruntime    # then torch, then openvino
     python experiments/0008-composition/run.py report               # results/*.csv, figure.png, table in README.md
     python experiments/0008-composition/run.py figure               # figure.png alone, from results/predictions.csv
+    python experiments/0008-composition/run.py again                # the second measurement, results/again
 
 ``measure`` is ``supersam profile`` with the held-out networks and every part alone in the same interleaved rounds. It
 writes the table that is shipped and every timing (results/RUNTIME.csv); interrupted, it goes on when given again.
@@ -45,6 +46,7 @@ TICKS_RATIO = (0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2)
 SHOWN = {OURS: "o", "parts alone, plain sum": "+", "ridge on operations": "^", "a + b * MACs": "x"}  # with markers
 COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73")  # Okabe and Ito's, which colour-blind readers tell apart
 MARKS = ("<!-- table: written by run.py report -->", "<!-- end -->")
+AGAIN = ("<!-- again: written by run.py again -->", "<!-- end of again -->")
 
 Predictor = Callable[[AnyArchitecture], float]
 
@@ -96,12 +98,16 @@ def main() -> None:
     measure.add_argument("--force", action="store_true")
     commands.add_parser("report")
     commands.add_parser("figure")
+    commands.add_parser("again")
     chosen = parser.parse_args()
     if chosen.command == "report":
         report(HERE, TABLES)
         return
     if chosen.command == "figure":
         draw(HERE, TABLES)
+        return
+    if chosen.command == "again":
+        report_again(HERE, TABLES)
         return
     runtime = "onnxruntime" if chosen.command == "export" else chosen.runtime
     command = ["profile", "--device", DEVICES[runtime], "--space", SPACE, "--runtime", runtime]
@@ -251,6 +257,36 @@ def _covered_pct(table: LatencyTable, networks: list[Measured]) -> float:
     return 100 * statistics.mean(latency.lo <= ms <= latency.hi for latency, ms in intervals)
 
 
+def report_again(folder: Path, tables: Path) -> None:
+    """Write what the shipped tables are worth on another day, from whole measurements that were repeated."""
+    lines = [
+        "| networks of | predicted by | MAPE | within ±10 % | bias | Spearman | in the interval | their noise |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for file in sorted((folder / "results" / "again").glob("*.json")):
+        shipped, second = read_table(tables / file.name), read_table(file)
+        for networks, table in ((shipped, shipped), (second, second), (second, shipped), (shipped, second)):
+            lines.append(_row_again(networks, table))
+    print("\n".join(lines))
+    _put_into(folder / "README.md", "\n".join(lines), AGAIN)
+
+
+def _row_again(networks: LatencyTable, table: LatencyTable) -> str:
+    """Score one table on the held-out networks of another measurement."""
+    space = load_space(SPACE)
+    held_out = [
+        Measured(space.decode(network.choices), network.ms, network.rounds)
+        for network in networks.networks.values()
+        if network.role == "held-out"
+    ]
+    predicted = [table.predict(network.architecture).ms for network in held_out]
+    s = score(table.runtime.name, OURS, predicted, [network.ms for network in held_out])
+    days = [f"{one.name}, {one.runtime.name}, {one.date}" for one in (networks, table)]
+    cells = [*days, f"{s.mape_pct:.1f} %", f"{s.within_10_pct:.0f} %", f"{s.bias_pct:+.1f} %", f"{s.spearman:.3f}"]
+    cells += [f"{_covered_pct(table, held_out):.0f} % of {len(held_out)}", f"{networks.quality.noise_floor_pct} %"]
+    return f"| {' | '.join(cells)} |"
+
+
 def score_table(scores: list[Score]) -> str:
     """Return the scores in Markdown."""
     lines = [
@@ -391,11 +427,11 @@ def _write_csv(path: Path, rows: Sequence[dict[str, object]]) -> None:
         writer.writerows(rows)
 
 
-def _put_into(page: Path, text: str) -> None:
+def _put_into(page: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
     """Replace what stands between the marks of a page."""
-    before, _, rest = page.read_text().partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    page.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}")
+    before, _, rest = page.read_text().partition(marks[0])
+    _, _, after = rest.partition(marks[1])
+    page.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{after}")
 
 
 if __name__ == "__main__":

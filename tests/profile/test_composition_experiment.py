@@ -61,6 +61,31 @@ def test_report_finds_what_the_device_is_made_of(
     assert (tmp_path / "figure.png").stat().st_size > 5000
 
 
+def test_a_second_measurement_is_scored_by_both_tables(
+    experiment: ModuleType, board: Any, journal_file: Path, quick: Protocol, tmp_path: Path
+) -> None:
+    plan = plan_items(load_space("starter"), networks=12, held_out=4)
+    table, _ = profile("board", plan, board, replace(quick, rounds=2), journal_file, clock=board.clock)
+    (tmp_path / "results" / "again").mkdir(parents=True)
+    table.save(tmp_path / "cpu.json")
+    slower = {
+        key: one.model_copy(update={"ms": 1.2 * one.ms, "lo": 1.2 * one.lo, "hi": 1.2 * one.hi})
+        for key, one in table.networks.items()
+    }
+    table.model_copy(update={"networks": slower}).save(tmp_path / "results" / "again" / "cpu.json")
+    (tmp_path / "README.md").write_text("before {}\n{}\nafter\n".format(*experiment.AGAIN))
+
+    experiment.report_again(tmp_path, tmp_path)
+
+    cells = [line.split(" | ") for line in (tmp_path / "README.md").read_text().splitlines() if "| board" in line]
+    assert [(row[2], row[4]) for row in cells] == [
+        ("0.0 %", "+0.0 %"),
+        ("16.7 %", "-16.7 %"),  # the second's entries are those of the first
+        ("16.7 %", "-16.7 %"),
+        ("0.0 %", "+0.0 %"),
+    ]
+
+
 def test_report_without_measurements_says_what_to_do(experiment: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="measure --runtime"):
         experiment.report(tmp_path, tmp_path)
