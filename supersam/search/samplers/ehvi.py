@@ -80,6 +80,8 @@ class _Acquisition:
         self.problem, self.predictor, self.device, self.cap = problem, predictor, device, cap
         known, _ = predictor.predict(rows)  # smoothed, so that a lucky measurement does not raise the bar
         self.value, self.cost, self.lowest = known, cost, float(known.min())
+        self._keep_front()
+        self._unit = float(np.ptp(known)) + 1e-9
         self.budget_ms = problem.devices[device].budget_ms
         bounds = total(problem.bound_terms[device], rows)
         within = known[bounds <= self.budget_ms] if self.budget_ms is not None else known[:0]
@@ -92,9 +94,9 @@ class _Acquisition:
         mean, spread = self.predictor.predict(rows)
         return self._area(mean, spread, rows) / (self.cap * self._unit) + self._gain(mean, spread, rows) / self._unit
 
-    @property
-    def _unit(self) -> float:
-        return float(np.ptp(self.value)) + 1e-9
+    def _keep_front(self) -> None:
+        order = front_order(self.value, self.cost)
+        self.value, self.cost = self.value[order], self.cost[order]
 
     def _area(self, mean: Vector, spread: Vector, rows: Rows) -> Vector:
         cost = total(self.problem.median_terms[self.device], rows)
@@ -107,23 +109,39 @@ class _Acquisition:
         return np.where(within, expected_improvement(mean, spread, self.best), 0.0)
 
     def choose(self, rows: Rows, n: int) -> Rows:
-        """Return ``n`` rows one after the other, each chosen as if the earlier ones had come out as predicted."""
+        """Return ``n`` rows one after the other, each chosen as if the earlier ones had come out as predicted.
+
+        What is known can only lower what another row is worth, so worths of earlier turns are upper bounds: a row is
+        looked at again only when it leads (lazy greedy, Minoux 1978).
+        """
         if not len(rows):
             return rows
         mean, spread = self.predictor.predict(rows)
-        cost = total(self.problem.median_terms[self.device], rows)
-        left: NDArray[np.bool_] = np.ones(len(rows), dtype=bool)
+        wishes = [self._area, self._gain] if self.budget_ms is not None else [self._area]
+        bounds = [wish(mean, spread, rows) for wish in wishes]
         found: list[int] = []
         for turn in range(min(n, len(rows))):
-            wish = self._gain if turn % 2 and self.budget_ms is not None else self._area
-            worth = np.where(left, wish(mean, spread, rows), -1.0)
-            picked = int(worth.argmax())
+            wish, bound = wishes[turn % len(wishes)], bounds[turn % len(wishes)]
+            while True:
+                picked = int(bound.argmax())
+                one = slice(picked, picked + 1)
+                worth = wish(mean[one], spread[one], rows[one])[0]
+                if worth >= bound[picked]:
+                    break
+                bound[picked] = worth
             found.append(picked)
-            left[picked] = False
-            self.value, self.cost = np.append(self.value, mean[picked]), np.append(self.cost, cost[picked])
-            if self._gain(mean[picked : picked + 1], spread[picked : picked + 1], rows[picked : picked + 1])[0] > 0:
-                self.best = max(self.best, float(mean[picked]))
+            for each in bounds:
+                each[picked] = -1.0
+            self._suppose(mean[one], spread[one], rows[one])
         return rows[found]
+
+    def _suppose(self, mean: Vector, spread: Vector, row: Rows) -> None:
+        """Take one row to be evaluated, with what is predicted."""
+        self.value = np.append(self.value, mean)
+        self.cost = np.append(self.cost, total(self.problem.median_terms[self.device], row))
+        self._keep_front()
+        if self._gain(mean, spread, row)[0] > 0:
+            self.best = max(self.best, float(mean[0]))
 
 
 def _nearest_the_front(accuracy: Vector, cost: Vector, n: int) -> NDArray[np.intp]:
