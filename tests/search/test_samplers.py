@@ -1,5 +1,6 @@
 """What every sampler must do, whatever its method."""
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -7,10 +8,12 @@ from optuna.trial import TrialState
 from supersam.errors import UsageError
 from supersam.latency import load_table
 from supersam.results import hypervolume, pareto_front
-from supersam.search.encoding import unique
+from supersam.search.encoding import total, unique
 from supersam.search.history import History
+from supersam.search.predictor import Features, Predictor
 from supersam.search.problem import REACH, Device
 from supersam.search.samplers import SAMPLERS, make_sampler
+from supersam.search.samplers.ehvi import Acquisition
 from supersam.search.samplers.linas import LINASSampler
 
 OWN = ["ehvi", "linas", "linas-dp"]
@@ -171,3 +174,25 @@ def test_optunas_gaussian_process_searches_too(few, problem_of, truth):
     study = run_study(make_sampler("gp", problem_of(few, 3.0), 0), problem_of(few, 3.0), truth, 18)
 
     assert len(study.trials) == 18
+
+
+@pytest.mark.parametrize("budget_ms", [None, 1.5])
+def test_lazy_choices_are_those_of_looking_at_every_row_every_time(space, problem_of, truth, budget_ms):
+    problem = problem_of(space, budget_ms)
+    rng = np.random.default_rng(0)
+    rows, others = np.split(unique(problem.random(rng, 200)), [30])
+    accuracy = np.array([truth(problem.encoding.architecture(row)).value for row in rows])
+    cost = total(problem.median_terms[0], rows)
+    predictor = Predictor(Features(problem)).fit(rows, accuracy)
+
+    def search():
+        return Acquisition(problem, predictor, rows, accuracy, cost, 0, 4.0)
+
+    chosen, plain, left = search().choose(others, 12), search(), list(range(len(others)))
+    for turn, row in enumerate(chosen):
+        mean, spread = predictor.predict(others[left])
+        wish = plain._gain if turn % 2 and budget_ms is not None else plain._area
+        best = left.pop(int(wish(mean, spread, others[left]).argmax()))
+        assert (others[best] == row).all()
+        one = others[best : best + 1]
+        plain._suppose(*predictor.predict(one), one)

@@ -31,7 +31,7 @@ class EHVISampler(ModelSampler):
 
     def plan(self, rows: Rows, accuracy: Vector, cost: Vector, device: int, rng: np.random.Generator) -> Rows:
         self._fit(rows, accuracy, cost)
-        search = _Acquisition(self.problem, self._predictor, rows, accuracy, cost, device, self._caps[device])
+        search = Acquisition(self.problem, self._predictor, rows, accuracy, cost, device, self._caps[device])
         pool = self._grow(search, rows, accuracy, cost, rng)
         return search.choose(pool, 2 * self.batch(len(rows)))
 
@@ -40,7 +40,7 @@ class EHVISampler(ModelSampler):
         self._predictor = Predictor(self._predictor.features).fit(rows[near], accuracy[near])
 
     def _grow(
-        self, search: "_Acquisition", rows: Rows, accuracy: Vector, cost: Vector, rng: np.random.Generator
+        self, search: "Acquisition", rows: Rows, accuracy: Vector, cost: Vector, rng: np.random.Generator
     ) -> Rows:
         """Return candidates not yet known, bred for what they are expected to add."""
         encoding = self.problem.encoding
@@ -64,7 +64,7 @@ class EHVISampler(ModelSampler):
         return self.unknown(rows[self.problem.reachable(rows)])
 
 
-class _Acquisition:
+class Acquisition:
     """What a candidate is worth, given what is known on one device."""
 
     def __init__(
