@@ -25,6 +25,8 @@ def dashboard(
         module = load_dashboard()
     except ModuleNotFoundError as problem:
         raise EnvironmentProblem(f'the dashboard needs {problem.name}: pip install "supersam[dashboard]"') from problem
+    if not runs.exists():
+        say(f"There is no folder {runs} yet: the shipped archive is shown, and runs as soon as there are some.")
     if build is not None:
         path = module.build(runs, build)
         if json:

@@ -49,6 +49,14 @@ def test_the_command_says_where_it_is(runs: Path, tmp_path: Path):
     assert Path(found["path"]).stat().st_size == found["bytes"] > 1_000_000
 
 
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path):
+    answer = CliRunner().invoke(app, ["dashboard", str(tmp_path / "rnus"), "--build", str(tmp_path / "site"), "--json"])
+
+    assert answer.exit_code == 0, answer.output
+    assert f"There is no folder {tmp_path / 'rnus'} yet" in answer.stderr
+    assert json.loads(answer.stdout)["bytes"] > 1_000_000
+
+
 def test_plotly_is_the_part_that_draws_our_figures_and_of_the_version_that_python_writes_for(page: str):
     found = re.search(r"plotly\.js \(basic - minified\) v(\d+)\.", page)
 
