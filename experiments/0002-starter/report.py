@@ -7,6 +7,10 @@
     python experiments/0002-starter/report.py table          # the table of the README, from results.csv
     python experiments/0002-starter/report.py latency smallest best largest    # the README's latencies
     python experiments/0002-starter/report.py curve      # curve.png from log.csv
+    python experiments/0002-starter/report.py stage 5 --weights runs/starter-5/weights.safetensors --images 288700
+    python experiments/0002-starter/report.py stages     # stages.png and a table, from stages.csv
+
+`stage` measures the weights of a stage on train-search, as the archive is measured, so that nothing is decided on val.
 
 `evaluate` appends to results.csv, one row for each pack and prompt, a pack at a time; what is there for the same
 weights is not evaluated again. Names of subnets are those of `supersam evaluate`, and `second` and `third` of the
@@ -29,10 +33,11 @@ from supersam.checkpoints.supernets import load_supernet
 from supersam.cli._subnets import resolve_starter, statistics
 from supersam.data.coco import load_packs
 from supersam.evaluate.evaluator import calibration_batches, evaluate
+from supersam.evaluate.examples import ExampleCache
 from supersam.evaluate.recalibrate import recalibrate
 from supersam.latency import read_table, shipped_tables
 from supersam.results import load_archive
-from supersam.space import AnyArchitecture
+from supersam.space import AnyArchitecture, architecture_from_json
 from supersam.train.config import load_config
 
 HERE = Path(__file__).parent
@@ -40,6 +45,10 @@ RESULTS = HERE / "results.csv"
 ALONE = HERE / "alone.yaml"
 CALIBRATION = 64
 RANKED = ("best", "second", "third")
+STAGES = HERE / "stages.csv"
+OF_STAGES = HERE / "stage-subnets.jsonl"  # the 1st, 6th, 61st and 131st of the second stage's archive of 140
+STAGE_IMAGES, STAGE_MASKS, STAGE_CALIBRATION = 16, 6, 48
+STAGE_FIELDS = ["stage", "images", "digest", "pack", "prompt", "miou", "weights"]
 FIELDS = ["subnet", "digest", "architecture", "pack", "prompt", "miou", "low", "high", "n_masks", "box_fill", "ellipse"]
 FIELDS += ["n_images", "weights"]
 
@@ -117,6 +126,74 @@ def write_alone(share: float, out: str | None) -> None:
     print(f"{file}: {architecture.digest}  {architecture.describe()}, {content['steps']} steps")
 
 
+def measure_stage(stage: str, images: int, data: Path, weights: Path) -> None:
+    """Measure four subnets with the weights of a stage; ``images`` were drawn in all stages up to it."""
+    torch.set_num_threads(1)
+    model, _ = load_supernet(weights)
+    packs, fit, cache = load_packs(data, "train-search"), load_packs(data, "train-fit"), ExampleCache()
+    rows: list[list[object]] = []
+    for architecture in map(architecture_from_json, OF_STAGES.read_text().splitlines()):
+        subnet, resolution = extract_subnet(model, architecture), architecture.resolution
+        recalibrate(subnet.image_encoder, calibration_batches(fit, resolution, STAGE_CALIBRATION, cache=cache))
+        report = evaluate(subnet, resolution, packs, ["point1", "box"], STAGE_IMAGES, STAGE_MASKS, cache=cache)
+        for pack, prompts in report.accuracy().packs.items():
+            rows += [
+                [stage, images, architecture.digest, pack, prompt, miou, file_sha256(weights)[:12]]
+                for prompt, miou in prompts.items()
+            ]
+        print(f"{stage} {architecture.digest} {report.accuracy().value:.4f}", flush=True)
+    kept = [row for row in _stage_rows() if row["stage"] != stage]
+    with STAGES.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([STAGE_FIELDS, *(list(row.values()) for row in kept), *rows])
+
+
+def _stage_rows() -> list[dict[str, str]]:
+    if not STAGES.exists():
+        return []
+    with STAGES.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def draw_stages() -> None:
+    """Draw how accuracy grows with the images drawn, and print the table."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = _stage_rows()
+    images = {row["stage"]: int(row["images"]) for row in rows}
+    stages = sorted(images, key=lambda stage: images[stage])
+
+    def mean(stage: str, **wanted: str) -> float:
+        found = [float(row["miou"]) for row in rows if row["stage"] == stage and wanted.items() <= row.items()]
+        return sum(found) / len(found)
+
+    cells = [(pack, prompt) for pack, prompt in dict.fromkeys((row["pack"], row["prompt"]) for row in rows)]
+    print("| train-search, mean IoU | " + " | ".join(f"stage {s}, {images[s]:,} images" for s in stages) + " |")
+    print("|---" * (len(stages) + 1) + "|")
+    for digest in dict.fromkeys(row["digest"] for row in rows):
+        print(f"| `{digest}`, all | " + " | ".join(f"{mean(s, digest=digest):.3f}" for s in stages) + " |")
+    for pack, prompt in cells:
+        values = [mean(s, pack=pack, prompt=prompt) for s in stages]
+        print(f"| the four, {pack}, {prompt} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
+
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    colours = dict(zip(dict.fromkeys(pack for pack, _ in cells), ("#0072B2", "#D55E00", "#009E73"), strict=False))
+    for pack, prompt in cells:
+        line, marker = ("-", "s") if prompt == "box" else ("--", "o")
+        values = [mean(s, pack=pack, prompt=prompt) for s in stages]
+        at = [images[s] for s in stages]
+        axes.plot(at, values, line, marker=marker, color=colours[pack], label=f"{pack}, {prompt}")
+    axes.set(xscale="log", xlabel="images drawn in all stages", ylabel="mean IoU on train-search, four subnets")
+    axes.set_xticks([images[s] for s in stages], [f"{images[s] / 1000:.0f}k" for s in stages])
+    axes.set_xticks([], minor=True)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.tight_layout()
+    figure.savefig(HERE / "stages.png", dpi=110)
+
+
 def append(rows: list[list[object]]) -> None:
     """Add rows to the results."""
     new = not RESULTS.exists()
@@ -186,11 +263,12 @@ def draw_curve() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["evaluate", "alone", "table", "latency", "curve"])
+    parser.add_argument("what", choices=["evaluate", "alone", "table", "latency", "curve", "stage", "stages"])
     parser.add_argument("subnets", nargs="*", default=[])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--prompts", default="point1,point3,box")
-    parser.add_argument("--weights", type=Path, help="instead of the starter: those of a training alone")
+    parser.add_argument("--weights", type=Path, help="instead of the starter: those of a training alone, or of a stage")
+    parser.add_argument("--images", type=int, default=0, help="drawn in all stages up to this one, for `stage`")
     parser.add_argument("--as", dest="title", help="the name of these rows, with --weights")
     parser.add_argument("--share", type=float, default=1.0, help="of the steps, for `alone`")
     parser.add_argument("--out", help="the folder of the training, for `alone`")
@@ -198,6 +276,11 @@ if __name__ == "__main__":
     if arguments.what == "evaluate":
         asked = arguments.prompts.split(",")
         evaluate_subnets(arguments.subnets, arguments.data, asked, arguments.weights, arguments.title)
+    elif arguments.what == "stage":
+        path = arguments.weights or starter_dir() / WEIGHTS
+        measure_stage(" ".join(arguments.subnets), arguments.images, arguments.data, path)
+    elif arguments.what == "stages":
+        draw_stages()
     elif arguments.what == "alone":
         write_alone(arguments.share, arguments.out)
     elif arguments.what == "table":
