@@ -1,8 +1,6 @@
 """Remember what was made from files until the files change."""
 
-import gc
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
@@ -45,15 +43,3 @@ class FileCache:
                     kept = self._kept[key] = (stamped, make())
         value: Made = kept[1]
         return value
-
-
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Make many objects that all stay: looking through them for garbage again and again takes a third of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -7,8 +7,8 @@ Each subnet is evaluated on the train-search split (never on val, which results 
 statistics taken from train-fit. Every second one is random; the others are picked from the front of predicted
 accuracy against the estimated latency of a Jetson AGX Orin, so that the archive is dense where a search ends.
 Rows go to a folder of these weights under runs/ as they are measured; running the command again goes on, also from
-what `assemble` has written, as long as the weights are the same. Statistics are shipped of the subnets that a search is
-likely to name: those on the first fronts of any device.
+what `assemble` has written, as long as weights and protocol are the same. Statistics are shipped of the subnets that a
+search is likely to name: those on the first fronts of any device.
 """
 
 import argparse
@@ -51,6 +51,13 @@ POOL = 3000
 AT_ONCE = 10  # proposals of either kind between two fits of the prediction
 FRONTS = 6  # of every device, whose subnets keep their statistics
 
+PROTOCOL = {
+    "images_per_pack": IMAGES,
+    "masks_per_image": MASKS,
+    "prompts": PROMPTS,
+    "batch_norm": f"{CALIBRATION} images of train-fit",
+}
+
 Row = dict[str, Any]
 
 
@@ -62,17 +69,18 @@ def weights_sha256() -> str:
 
 @cache
 def folder() -> Path:
-    """Return where rows and statistics of these weights are kept until they are assembled."""
-    path = Path("runs") / f"archive-{weights_sha256()[:8]}"
+    """Return where rows and statistics of these weights and this protocol are kept until they are assembled."""
+    path = Path("runs") / f"archive-{weights_sha256()[:8]}-{IMAGES}x{MASKS}-{CALIBRATION}"
     (path / "statistics").mkdir(parents=True, exist_ok=True)
     return path
 
 
 def measured_rows() -> list[Row]:
-    """Return what was measured of these weights: what is shipped, then what all shards have added."""
+    """Return what was measured of these weights in this way: what is shipped, then what all shards have added."""
     rows, file = [], starter_dir() / ARCHIVE_FILE
     shipped = json.loads(file.read_text()) if file.is_file() else {"protocol": {}, "measured": []}
-    if shipped["protocol"].get("weights_sha256") == weights_sha256():
+    wanted = {**PROTOCOL, "weights_sha256": weights_sha256()}
+    if all(shipped["protocol"].get(key) == value for key, value in wanted.items()):
         rows += shipped["measured"]
     for file in sorted(folder().glob("rows-*.jsonl")):
         rows += [json.loads(line) for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
@@ -195,10 +203,7 @@ def assemble(data: Path) -> None:
         "weights_sha256": weights_sha256(),
         "split": "train-search",
         "packs": "nuclei, street_facade, coco_permissive",
-        "images_per_pack": IMAGES,
-        "masks_per_image": MASKS,
-        "prompts": PROMPTS,
-        "batch_norm": f"{CALIBRATION} images of train-fit",
+        **PROTOCOL,
         "accuracy": "mean IoU over packs and prompts; interval: 95 % over masks",
         "command": "python experiments/0002-starter/archive.py",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

@@ -7,7 +7,7 @@
     python experiments/0002-starter/report.py table          # the table of the README, from results.csv
     python experiments/0002-starter/report.py latency smallest best largest    # the README's latencies
     python experiments/0002-starter/report.py curve      # curve.png from log.csv
-    python experiments/0002-starter/report.py stage 5 --weights runs/starter-5/weights.safetensors --images 288700
+    python experiments/0002-starter/report.py stage 5 --weights runs/starter-5/weights.safetensors --images 282148
     python experiments/0002-starter/report.py stages     # stages.png and a table, from stages.csv
 
 `stage` measures the weights of a stage on train-search, as the archive is measured, so that nothing is decided on val.
@@ -131,17 +131,15 @@ def measure_stage(stage: str, images: int, data: Path, weights: Path) -> None:
     torch.set_num_threads(1)
     model, _ = load_supernet(weights)
     packs, fit, cache = load_packs(data, "train-search"), load_packs(data, "train-fit"), ExampleCache()
-    rows: list[list[object]] = []
+    identity, rows = file_sha256(weights)[:12], []
     for architecture in map(architecture_from_json, OF_STAGES.read_text().splitlines()):
         subnet, resolution = extract_subnet(model, architecture), architecture.resolution
         recalibrate(subnet.image_encoder, calibration_batches(fit, resolution, STAGE_CALIBRATION, cache=cache))
         report = evaluate(subnet, resolution, packs, ["point1", "box"], STAGE_IMAGES, STAGE_MASKS, cache=cache)
-        for pack, prompts in report.accuracy().packs.items():
-            rows += [
-                [stage, images, architecture.digest, pack, prompt, miou, file_sha256(weights)[:12]]
-                for prompt, miou in prompts.items()
-            ]
-        print(f"{stage} {architecture.digest} {report.accuracy().value:.4f}", flush=True)
+        accuracy = report.accuracy()
+        for pack, prompts in accuracy.packs.items():
+            rows += [[stage, images, architecture.digest, pack, *cell, identity] for cell in prompts.items()]
+        print(f"{stage} {architecture.digest} {accuracy.value:.4f}", flush=True)
     kept = [row for row in _stage_rows() if row["stage"] != stage]
     with STAGES.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -170,7 +168,7 @@ def draw_stages() -> None:
         found = [float(row["miou"]) for row in rows if row["stage"] == stage and wanted.items() <= row.items()]
         return sum(found) / len(found)
 
-    cells = [(pack, prompt) for pack, prompt in dict.fromkeys((row["pack"], row["prompt"]) for row in rows)]
+    cells = list(dict.fromkeys((row["pack"], row["prompt"]) for row in rows))
     print("| train-search, mean IoU | " + " | ".join(f"stage {s}, {images[s]:,} images" for s in stages) + " |")
     print("|---" * (len(stages) + 1) + "|")
     for digest in dict.fromkeys(row["digest"] for row in rows):

@@ -152,14 +152,15 @@ def read_run(runtime: str, rows: Path, table_file: Path) -> Run:
     with rows.open() as file:
         for row in csv.DictReader(file):
             times.setdefault(row["item"], []).append(float(row["ms"]))
-    space = load_space(SPACE)
-
-    def of_role(role: str) -> list[Measured]:
-        networks = [network for network in table.networks.values() if network.role == role]
-        return [Measured(space.decode(network.choices), network.ms, network.rounds) for network in networks]
-
     times_ms = {name: statistics.median(values) for name, values in times.items()}
-    return Run(runtime, table, times_ms, of_role("calibration"), of_role("held-out"))
+    return Run(runtime, table, times_ms, networks_of(table, "calibration"), networks_of(table, "held-out"))
+
+
+def networks_of(table: LatencyTable, role: str) -> list[Measured]:
+    """Return the whole networks of a table that were timed for a purpose."""
+    space = load_space(SPACE)
+    networks = [network for network in table.networks.values() if network.role == role]
+    return [Measured(space.decode(network.choices), network.ms, network.rounds) for network in networks]
 
 
 def predictors(run: Run) -> dict[str, Predictor]:
@@ -273,12 +274,7 @@ def report_again(folder: Path, tables: Path) -> None:
 
 def _row_again(networks: LatencyTable, table: LatencyTable) -> str:
     """Score one table on the held-out networks of another measurement."""
-    space = load_space(SPACE)
-    held_out = [
-        Measured(space.decode(network.choices), network.ms, network.rounds)
-        for network in networks.networks.values()
-        if network.role == "held-out"
-    ]
+    held_out = networks_of(networks, "held-out")
     predicted = [table.predict(network.architecture).ms for network in held_out]
     s = score(table.runtime.name, OURS, predicted, [network.ms for network in held_out])
     days = [f"{one.name}, {one.runtime.name}, {one.date}" for one in (networks, table)]

@@ -1,13 +1,12 @@
 """How one model is timed: warm up until it is stable, then samples on two clocks (docs/profiling.md)."""
 
-import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from supersam._garbage import without_garbage_collection
 from supersam.errors import UsageError
 
 WINDOW = 10  # calls whose median is compared with that of the calls before
@@ -68,7 +67,7 @@ class Timing:
 
 def time_call(call: Callable[[], object], protocol: Protocol, clock: Clock = now) -> Timing:
     """Time a call that has run once already."""
-    with _no_garbage_collection():
+    with without_garbage_collection():
         _warm_up(call, protocol, clock)
         taken = list(_samples(call, protocol, clock))
     kept = [sample for sample in taken if _undisturbed(sample, protocol)] or taken
@@ -135,14 +134,3 @@ def _quantile(ordered: list[float], share: float) -> float:
     low = int(place)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -7,7 +7,7 @@ which Optuna has had since 3.0.
 
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -64,12 +64,10 @@ def _read(file: Path, name: str | None) -> list[Trial]:
     """Read what nobody writes as it stands, since SQLite would leave an empty log beside it; else with the log."""
     stamp = _stamp(file)
     if stamp is not None:
-        try:
+        with suppress(sqlite3.DatabaseError):  # a writer may have begun meanwhile
             trials = _read_by(file, name, "immutable=1")
-        except sqlite3.DatabaseError:  # a writer may have begun meanwhile
-            return _read_by(file, name, "mode=ro")
-        if _stamp(file) == stamp:
-            return trials
+            if _stamp(file) == stamp:
+                return trials
     return _read_by(file, name, "mode=ro")
 
 

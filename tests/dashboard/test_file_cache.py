@@ -1,12 +1,11 @@
 """What is made from files is made once, whoever asks at the same time."""
 
-import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dashboard.file_cache import FileCache, without_garbage_collection
+from dashboard.file_cache import FileCache
 
 
 def test_threads_that_ask_at_once_share_one_making():
@@ -35,14 +34,3 @@ def test_a_failure_is_not_remembered_and_lets_the_next_one_in():
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(cache.get, "key", 1, lambda: "value").result(timeout=10) == "value"
-
-
-def test_garbage_is_collected_again_after_a_failure():
-    def fail() -> None:
-        assert not gc.isenabled()
-        raise ZeroDivisionError
-
-    assert gc.isenabled()
-    with pytest.raises(ZeroDivisionError), without_garbage_collection():
-        fail()
-    assert gc.isenabled()

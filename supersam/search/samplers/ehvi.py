@@ -27,7 +27,6 @@ class EHVISampler(ModelSampler):
         super().__init__(problem, seed, n_start)
         self._predictor = Predictor(Features(problem))
         self._caps = caps(problem)
-        self._fitted: tuple[int, int] = (0, 0)  # evaluations of the last fit, and of the last tuning
 
     def plan(self, rows: Rows, accuracy: Vector, cost: Vector, device: int, rng: np.random.Generator) -> Rows:
         self._fit(rows, accuracy, cost)
