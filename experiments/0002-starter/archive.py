@@ -40,7 +40,7 @@ from supersam.latency.read import shipped_tables
 from supersam.results import Accuracy, Archive, Candidate, pareto_front
 from supersam.results.archive import ARCHIVE_FILE
 from supersam.search.accuracy import ArchiveAccuracy
-from supersam.search.study import seeds_of
+from supersam.search.starts import corners
 from supersam.space import AnyArchitecture, SearchSpace, architecture_from_dict, load_space
 
 SPACE = "starter"
@@ -49,7 +49,7 @@ IMAGES, MASKS, CALIBRATION = 16, 4, 32
 PROMPTS = ["point1", "box"]
 POOL = 3000
 AT_ONCE = 10  # proposals of either kind between two fits of the prediction
-FRONTS = 6  # of every device, whose subnets keep their statistics
+FRONTS = 3  # of every device, whose subnets keep their statistics
 
 PROTOCOL = {
     "images_per_pack": IMAGES,
@@ -122,7 +122,7 @@ def measure(data: Path, shard: int, shards: int, minutes: float) -> None:
     model, _ = load_starter()
     space, cache = load_space(SPACE), ExampleCache()
     packs, fit = load_packs(data, "train-search"), load_packs(data, "train-fit")
-    waiting = seeds_of(space, {})[shard::shards]
+    waiting = corners(space)[shard::shards]
     rng = random.Random(f"archive/{shard}/{len(measured_rows())}")
     deadline = time.monotonic() + 60 * minutes
     while time.monotonic() < deadline:

@@ -45,6 +45,7 @@ RESULTS = HERE / "results.csv"
 ALONE = HERE / "alone.yaml"
 CALIBRATION = 64
 RANKED = ("best", "second", "third")
+SHARED_STAGES = ("2", "3a", "3", "4", "5")  # that a model trained alone is given as many steps as
 STAGES = HERE / "stages.csv"
 OF_STAGES = HERE / "stage-subnets.jsonl"  # the 1st, 6th, 61st and 131st of the second stage's archive of 140
 STAGE_IMAGES, STAGE_MASKS, STAGE_CALIBRATION = 16, 6, 48
@@ -116,14 +117,18 @@ def write_alone(share: float, out: str | None) -> None:
     architecture = resolve("best")
     content = yaml.safe_load(ALONE.read_text())
     head = ALONE.read_text().partition("space:")[0]
-    last = load_config(HERE / "train-3.yaml").steps + load_config(HERE / "train-2.yaml").steps
-    content["steps"] = round(share * last)
+    content["steps"] = round(share * sum(map(_steps_of, SHARED_STAGES)))
     content["architecture"] = architecture.to_dict()
     content["out"] = out or content["out"]
     file = ALONE if share == 1 else HERE / f"alone-{round(100 * share)}.yaml"
     file.write_text(head + yaml.safe_dump(content, sort_keys=False, width=120))
     load_config(file)
     print(f"{file}: {architecture.digest}  {architecture.describe()}, {content['steps']} steps")
+
+
+def _steps_of(stage: str) -> int:
+    with (HERE / f"log-{stage}.csv").open(newline="") as file:
+        return int(list(csv.DictReader(file))[-1]["step"])
 
 
 def measure_stage(stage: str, images: int, data: Path, weights: Path) -> None:

@@ -79,7 +79,7 @@ def _is_over(problem: Problem, row: Row) -> bool:
 def _tell_other(study: Any, trial: Any, encoding: Encoding, answer: Answer, constrained: bool) -> None:
     """Tell a study about the row that was evaluated in place of the one a trial asked for."""
     study.tell(trial, state=TrialState.FAIL)
-    asked = study.trials[trial.number]
+    asked = study.get_trials(deepcopy=False)[trial.number]  # with copies every evaluation would cost more than the last
     params = encoding.choices(answer.row)
     told = optuna.create_trial(
         params=params,

@@ -14,7 +14,19 @@ PROMPTS = ["point1", "box"]
 # What decides the answer; a run that is continued has it in its folder.
 ASKED = ("budget", "space", "seed", "sampler", "risk", "max_params", "max_gmacs", "max_memory", "weigh", "data",
          "split", "images", "evaluate", "halving", "weights", "study")  # fmt: skip
-SAME = ("devices", "risk", "limits", "objective", "space_fingerprint", "seed", "sampler", "weights", "accuracy")
+# What must be the same where a run goes on, and the options that say it.
+SAME = {
+    "devices": "--device or --budget",
+    "risk": "--risk",
+    "limits": "--max-params, --max-gmacs or --max-memory",
+    "objective": "--weigh",
+    "space_fingerprint": "--space",
+    "seed": "--seed",
+    "sampler": "--sampler",
+    "weights": "--weights",
+    "accuracy": "--data, --split, --images, --evaluate or --halving",
+    "study": "--study",
+}
 
 
 def question_of(
@@ -75,13 +87,13 @@ def question_of(
 
 
 def _versions() -> dict[str, str]:
-    """Return the versions of what proposals follow from."""
+    """Return the versions of what proposals and accuracies follow from."""
     import platform
     from importlib.metadata import version
 
     from supersam import __version__
 
-    others = {name: version(name) for name in ("optuna", "numpy", "scipy")}
+    others = {name: version(name) for name in ("optuna", "numpy", "scipy", "torch")}
     return {"supersam": __version__, "python": platform.python_version(), **others}
 
 
@@ -100,29 +112,29 @@ def accuracy_of(
 
 
 def known_sampler(name: str) -> str:
-    """Return the name of a sampler if there is one."""
+    """Return the name of a sampler if there is one; ``auto`` is that of what it stands for."""
     from supersam.errors import UsageError, suggest
-    from supersam.search.samplers import SAMPLERS
+    from supersam.search.samplers import DEFAULT, SAMPLERS
 
     if name not in SAMPLERS:
         raise UsageError(f"unknown sampler {name!r} (there: {', '.join(SAMPLERS)}).{suggest(name, list(SAMPLERS))}")
-    return name
+    return DEFAULT if name == "auto" else name
 
 
 def storage_of(storage: str | None, study: str | None) -> dict[str, Any]:
-    """Return where the study is kept, without a password, and its name."""
+    """Return where the study is kept, without a password and as seen from every folder, and its name."""
     from supersam.errors import UsageError
-    from supersam.search.storage import hide_password
+    from supersam.search.storage import absolute, hide_password
 
     if storage is None and study is not None:
         raise UsageError("--study NAME needs --storage URL: a run's own folder holds one study")
-    return {"storage": hide_password(storage) if storage else None, "study": study or "search"}
+    return {"storage": hide_password(absolute(storage)) if storage else None, "study": study or "search"}
 
 
 def check_resumed(context: typer.Context, out: Path | None) -> None:
-    """Check that --resume says which run, and that nothing is asked that would be passed over."""
+    """Check that --resume says which run, that its study is at hand, and that nothing asked would be passed over."""
     from supersam.errors import UsageError
-    from supersam.results import list_runs
+    from supersam.results import Run, list_runs
 
     if out is None:
         runs = list_runs(Path("runs"))
@@ -135,6 +147,32 @@ def check_resumed(context: typer.Context, out: Path | None) -> None:
             f"{option} was decided when the search was begun and stands in {out}; leave it out to go on, or give "
             "the whole question again (with --device) to have it compared"
         )
+    before = Run(out).question()
+    _check_study(before, out)
+    _check_storage(before, out, context.params["storage"], bool(context.params["device"]))
+
+
+def _check_study(before: dict[str, Any], out: Path) -> None:
+    """Refuse a run that was merged from others: it has candidates and no study."""
+    from supersam.errors import UsageError
+
+    parts = before.get("merged_from")
+    if parts:
+        raise UsageError(
+            f"{out} was merged from {', '.join(parts)} and has no study to go on with; continue one of these "
+            f"(--resume --out {parts[0]}) and merge again: supersam show {' '.join(parts)} --out NEW"
+        )
+
+
+def _check_storage(before: dict[str, Any], out: Path, storage: str | None, asked_anew: bool) -> None:
+    """Refuse to go on where the study's storage would not be found, which would begin another study."""
+    from supersam.errors import UsageError
+    from supersam.search.storage import is_hidden
+
+    kept = before.get("storage")
+    if kept and storage is None and (asked_anew or is_hidden(kept)):
+        why = " (its password is not written down)" if is_hidden(kept) else ""
+        raise UsageError(f"the study of {out} is kept in {kept}{why}; give the URL again: --storage URL")
 
 
 def asked_before(run: "Run") -> tuple[dict[str, Any], "Problem"]:
@@ -150,7 +188,8 @@ def completed(question: dict[str, Any]) -> dict[str, Any]:
     one = {key: question.get(key) for key in ("device", "table", "table_sha256", "budget_ms")}
     limits = {"params_m": None, "gmacs": None, "memory_mb": None}
     defaults: dict[str, Any] = {"devices": [one], "limits": limits, "objective": {}, "sampler": "nsga2"}
-    return {**defaults, "storage": None, "study": "search", **question}
+    found = {**defaults, "storage": None, "study": "search", **question}
+    return found | {"sampler": known_sampler(found["sampler"])}
 
 
 def check_folder(run: "Run", question: dict[str, Any], resume: bool) -> None:
@@ -162,16 +201,34 @@ def check_folder(run: "Run", question: dict[str, Any], resume: bool) -> None:
             raise UsageError(f"{run.folder} holds a run already; continue it with --resume or choose another --out")
         return
     before = completed(run.question())
-    for key in SAME:
+    for key, options in SAME.items():
         if _text(before.get(key)) != _text(question[key]):
             now, then = (_short(asked, key) for asked in (question, before))
-            raise UsageError(f"{run.folder} was searched with another {key} ({then}, now {now})")
+            raise UsageError(
+                f"{run.folder} was searched with another {options} ({then}, now {now}); choose another --out, or "
+                f"go on with what it was asked: --resume --out {run.folder} alone"
+            )
 
 
 def _short(question: dict[str, Any], key: str) -> str:
+    """Return what was asked, for a message."""
+    value = question.get(key)
     if key == "devices":
-        return ", ".join(f"{one['device']} {one['budget_ms']} ms" for one in question["devices"])
-    return str(question.get(key))
+        return ", ".join(_device(one) for one in question["devices"])
+    if key == "limits":
+        return ", ".join(f"{name} {most:g}" for name, most in question[key].items() if most is not None) or "none"
+    if key == "objective":
+        return ", ".join(f"{name}={weight:g}" for name, weight in question[key].items()) or "all alike"
+    if key == "space_fingerprint":
+        return f"{question.get('space_name')} {str(value)[:8]}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
+    return str(value)
+
+
+def _device(asked: dict[str, Any]) -> str:
+    budget = "no budget" if asked["budget_ms"] is None else f"{asked['budget_ms']:g} ms"
+    return f"{asked['device']} {budget}, table {str(asked['table_sha256'])[:8]}"
 
 
 def _text(value: Any) -> str:

@@ -36,7 +36,7 @@ def show_answer(run: "Run", answer: dict[str, Any]) -> None:
 
 
 def show_devices(devices: dict[str, dict[str, Any]]) -> None:
-    """Print the front of each device, the predicted one apart."""
+    """Print the front of each device, the predicted one apart; one best is marked, that of the answer."""
     for found in devices.values():
         if len(devices) > 1:
             print(f"\n{found['device']}")
@@ -44,7 +44,7 @@ def show_devices(devices: dict[str, dict[str, Any]]) -> None:
         predicted = found.get("predicted")
         if predicted and predicted["front"]:
             print("\npredicted, not measured:")
-            show_front(predicted["front"], predicted["best"])
+            show_front(predicted["front"], None)  # there is one best, and it is measured
 
 
 def show_front(front: list[dict[str, Any]], best: dict[str, Any] | None) -> None:
@@ -70,13 +70,27 @@ def _row(mark: str, shown: dict[str, Any]) -> list[str]:
     ]
 
 
-def command(question: dict[str, Any], run: "Run", trials: int, workers: int) -> str:
+def command(
+    question: dict[str, Any],
+    run: "Run",
+    trials: int,
+    workers: int,
+    *,
+    verify: int | None = None,
+    measure: int | None = None,
+) -> str:
     """Return the command that continues a run; what it was asked stands in its folder."""
+    from supersam.search.storage import is_hidden
+
     parts = ["supersam", "search", "--out", str(run.folder), "--resume", "--trials", str(trials)]
     if workers > 1:
         parts += ["--workers", str(workers)]
-    if question.get("storage"):
-        parts += ["--storage", question["storage"]]
+    for option, most in (("--verify", verify), ("--measure", measure)):
+        if most is not None:
+            parts += [option, str(most)]
+    storage = question.get("storage")
+    if storage:
+        parts += ["--storage", "URL" if is_hidden(storage) else storage]
     return shlex.join(parts)
 
 
@@ -84,43 +98,59 @@ class LiveLine:
     """The live line of a search: one that rewrites itself on a terminal, else one every few seconds."""
 
     EVERY_S = 5.0
+    FEW = 10  # evaluations after which their pace says something; fewer do after ``SOON_S``
+    FEWEST, SOON_S = 3, 5.0
 
     def __init__(self, run: "Run", question: dict[str, Any], trials: int, quiet: bool) -> None:
         self.question, self.trials, self.live = question, trials, sys.stderr.isatty()
-        self.started = self.last = time.monotonic()
+        self.began = self.last = time.monotonic()
         self.before: int | None = None
         self.quiet = quiet and not self.live
 
     def __call__(self, ledger: "Ledger") -> None:
-        now = time.monotonic()
-        if self.before is None:
-            self.before = len(ledger.candidates) - 1
+        now, done = time.monotonic(), _evaluated(ledger)
+        if self.before is None or done == self.before:  # the clock starts when the first one is evaluated
+            self.before, self.began = done, now
         if self.quiet or (now - self.last < (0.2 if self.live else self.EVERY_S)):
             return
         self.last = now
-        line = self._line(ledger, now)
+        line = f"trial {done}/{self.trials} · {self._found(ledger)}{self._left(done - self.before, done, now)}"
         if self.live:
             sys.stderr.write(f"\r\x1b[K{line}")
             sys.stderr.flush()
         else:
             say(line)
 
-    def _line(self, ledger: "Ledger", now: float) -> str:
+    def _found(self, ledger: "Ledger") -> str:
+        """Return front and best of the measured candidates; of the predicted ones where no measured one will do."""
         from supersam.results import best_within, pareto_front
+        from supersam.search.report import apart
 
-        found = list(ledger.candidates.values())
         budget_ms = self.question["budget_ms"]
-        best = best_within(found, float("inf") if budget_ms is None else budget_ms, self.question["risk"])
-        shown = f"{best.digest} {best.accuracy.value:.3f} @ {best.latency.ms:.3g} ms" if best else "none yet"
-        done = len(found) - (self.before or 0)
-        left = (now - self.started) / max(1, done) * max(0, self.trials - len(found))
         within = "" if budget_ms is None else f" <= {budget_ms:g} ms"
-        return (
-            f"trial {len(found)}/{self.trials} · front {len(pareto_front(found))} · "
-            f"best{within}: {shown} · {left:.0f} s left"
-        )
+        by_source = apart(ledger.candidates.values())
+        for source, these in by_source.items():
+            best = best_within(these, float("inf") if budget_ms is None else budget_ms, self.question["risk"])
+            if best is not None:
+                said = " predicted" if source == "predicted" else ""
+                shown = f"{best.digest} {best.accuracy.value:.3f}{said} @ {best.latency.ms:.3g} ms"
+                return f"front {len(pareto_front(these))} · best{within}: {shown}"
+        these = by_source["measured"] or by_source["predicted"]
+        return f"front {len(pareto_front(these))} · best{within}: none yet"
+
+    def _left(self, since: int, done: int, now: float) -> str:
+        """Return how long it will take, or nothing while too few were evaluated to say."""
+        passed = now - self.began
+        if since < self.FEWEST or (since < self.FEW and passed < self.SOON_S):
+            return ""
+        return f" · {passed / since * max(0, self.trials - done):.0f} s left"
 
     def end(self) -> None:
         """Leave the live line."""
         if self.live:
             sys.stderr.write("\r\x1b[K")
+
+
+def _evaluated(ledger: "Ledger") -> int:
+    """Return how many count as trials: those given up early do too."""
+    return len(ledger.candidates) + len(ledger.pruned)

@@ -71,7 +71,11 @@ def search(
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that search together on this machine.")] = 1,
     storage: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where the study is kept; default: SQLite in the run's folder.")
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where the study is kept (an absolute FILE makes four slashes); default: SQLite in the run's folder.",
+        ),
     ] = None,
     study: Annotated[
         str | None, typer.Option(metavar="NAME", help="With --storage: study to join or make; default: search.")
@@ -132,7 +136,8 @@ def search(
         ledger = _optimize(searching, question, workers, trials, live)
         candidates = _verified(searching, ledger, verify)
     except KeyboardInterrupt:
-        say(f"\nInterrupted, the study is kept. Continue with: {command(question, run, trials, workers)}")
+        again = command(question, run, trials, workers, verify=verify, measure=measure)
+        say(f"\nInterrupted, the study is kept. Continue with: {again}")
         raise typer.Exit(130) from None
     finally:
         live.end()
@@ -218,12 +223,9 @@ def _is_unmet(searching: "Search", json: bool) -> bool:
 
 
 def _optimize(searching: "Search", question: dict[str, Any], workers: int, trials: int, live: Any) -> "Ledger":
-    from supersam.search.feasible import fastest
-    from supersam.search.study import seeds_of
+    from supersam.search.starts import starts_of
 
-    known = getattr(searching.accuracy, "measured", {})
-    fast = [fastest(searching.problem, number) for number in range(len(searching.problem.devices))]
-    first = list(dict.fromkeys([*fast, *seeds_of(searching.problem.space, known)]))
+    first = starts_of(searching.problem, getattr(searching.accuracy, "measured", {}))
     if workers == 1:
         return searching.optimize(trials, first, live)
     from supersam.search.workers import optimize_together

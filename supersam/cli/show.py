@@ -1,11 +1,16 @@
 """``supersam show``: what a search run found."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from supersam.cli._output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from supersam.results import Run
+
+NAMED = 8  # runs of a folder that an error names
 
 
 def show(
@@ -26,11 +31,15 @@ def show(
 
     if csv and json:
         raise UsageError("--csv or --json, not both")
+    for folder in runs:
+        _check_run(folder)
     found = [Run(folder) for folder in runs]
     if out is not None and len(found) < 2:
         raise UsageError("--out keeps merged runs; give two runs or more")
     with tempfile.TemporaryDirectory() as scratch:
         run = found[0] if len(found) == 1 else merge(found, out or Path(scratch) / "merged")
+        if out is not None:
+            _keep_answer(run)
         if csv:
             print(to_csv(run.candidates()), end="")
             return
@@ -43,6 +52,30 @@ def show(
         show_timed(timed)
     if out is not None:
         say(f"\nkept: {out}")
+
+
+def _check_run(folder: Path) -> None:
+    """Refuse a folder of runs, by the names of the runs in it."""
+    from supersam.errors import MissingError
+    from supersam.results import Run, list_runs
+
+    inside = [] if Run(folder).exists else list_runs(folder)
+    if inside:
+        names = ", ".join(str(run.folder) for run in inside[:NAMED])
+        more = f" and {len(inside) - NAMED} more" if len(inside) > NAMED else ""
+        raise MissingError(f"{folder} is a folder of runs, not a run; name one or several of: {names}{more}")
+
+
+def _keep_answer(run: "Run") -> None:
+    """Write the answer of merged runs, so that the best of them can be extracted."""
+    import json
+
+    from supersam._paths import write_atomically
+    from supersam.cli._search_question import completed
+    from supersam.search.report import answer_of_merged
+
+    answer = answer_of_merged(run, completed(run.question()))
+    write_atomically(run.result_file, json.dumps(answer, indent=1) + "\n")
 
 
 def _show(report: dict[str, Any]) -> None:

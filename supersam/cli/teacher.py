@@ -69,6 +69,7 @@ def cache(
     loaded = load_teacher(task.teacher, task.subnet, packs).to(chosen)
     say(f"{loaded.name}: {len(sources)} images {'and their flipped views ' if flips else ''}at {loaded.resolution}px")
     if skipped.reasons:
+        skipped.see("image", len(sources))  # those that are left out are counted already
         say(skipped.summary())
     if dry_run:
         _print_plan(loaded, sources, task.out, flips, json)
@@ -95,11 +96,14 @@ class _Task:
 
 def _task(teacher: str, data: Path | None, out: Path | None, split: str | None, subnet: str | None) -> _Task:
     """Return what is asked for by the options, or by a configuration where they are silent."""
+    from supersam.cli._synthetic import refuse_synthetic
     from supersam.errors import UsageError
 
     if not teacher.endswith((".yaml", ".yml")):
         if data is None or out is None:
             raise UsageError("--data and --out are needed, or a training configuration (.yaml) instead of the teacher")
+        if not data.exists():
+            refuse_synthetic(data, "teacher cache")
         return _Task(teacher, subnet or "largest", data, split or "train-fit", out)
     from supersam.train.config import load_config
 
@@ -109,6 +113,8 @@ def _task(teacher: str, data: Path | None, out: Path | None, split: str | None, 
     folder = out or config.distillation.cache
     if folder is None:
         raise UsageError(f"{teacher} names no `distillation.cache`; add the folder of the embeddings, or give --out")
+    if data is None:
+        refuse_synthetic(config.data, "teacher cache")
     wanted = subnet or config.distillation.subnet
     return _Task(config.distillation.teacher, wanted, data or config.data, split or config.split, folder)
 

@@ -22,11 +22,13 @@ def train(
 ) -> None:
     """Train a supernet; run it under torchrun to use several processes.
 
-    Ctrl-C and SIGTERM save the state first; --resume continues as if the run had not stopped.
+    Ctrl-C and SIGTERM save the state first; --resume continues as if the run had not stopped. A second Ctrl-C ends at
+    once.
     """
     from supersam.errors import MissingError
     from supersam.train.config import load_config
     from supersam.train.loop import train as run_training
+    from supersam.train.stop import Stopped
 
     if not config.is_file():
         raise MissingError(f"there is no training configuration {config}")
@@ -42,8 +44,11 @@ def train(
         return
     try:
         weights = run_training(loaded, resume)
-    except KeyboardInterrupt:
+    except Stopped:
         say(f"\nInterrupted, the state is saved. Continue with: supersam train {config} --resume")
+        raise typer.Exit(130) from None
+    except KeyboardInterrupt:
+        say(f"\nInterrupted at once. {_what_is_left(config, loaded)}")
         raise typer.Exit(130) from None
     if json:
         print_json({"weights": str(weights)})
@@ -51,9 +56,18 @@ def train(
         print(weights)
 
 
+def _what_is_left(config: Path, loaded: "TrainConfig") -> str:
+    from supersam.train.state import STATE_FILE
+
+    if (loaded.out / STATE_FILE).exists():
+        return f"Continue from the state that was saved before with: supersam train {config} --resume"
+    return "No state was saved yet."
+
+
 def _show_plan(config: "TrainConfig", json: bool) -> None:
     import os
 
+    from supersam.cli._duration import duration
     from supersam.train.dry_run import dry_run
 
     found = dry_run(config)
@@ -70,7 +84,9 @@ def _show_plan(config: "TrainConfig", json: bool) -> None:
         f"gradients and optimizer, {found.activation_bytes / gb:.2f} GB for the largest graph"
         + (" before checkpointing" if config.engine.activation_checkpointing else "")
     )
-    header = ["phase", "steps", "student GMACs/step", "decoder", "s/step", "hours"]
+    if found.not_counted:
+        print(f"not counted in memory and GMACs: {found.not_counted}; the seconds have it in steps that learn from it")
+    header = ["phase", "steps", "student GMACs/step", "decoder", "s/step", "time"]
     rows = [
         [
             str(number),
@@ -78,9 +94,10 @@ def _show_plan(config: "TrainConfig", json: bool) -> None:
             f"{phase.gmacs_per_step:.1f}",
             f"{phase.decoder_share:.0%}",
             "{1:.2f} ({0:.2f}-{2:.2f})".format(*phase.seconds_per_step),
-            f"{phase.steps * phase.seconds_per_step[1] / 3600:.1f}",
+            duration(phase.steps * phase.seconds_per_step[1]),
         ]
         for number, phase in enumerate(found.phases, start=1)
     ]
     print_table(header, rows)
-    print("together about {1:.1f} hours ({0:.1f} to {2:.1f}), by the steps that were tried here".format(*found.hours))
+    low, middle, high = (duration(3600 * hours) for hours in found.hours)
+    print(f"together about {middle} ({low} to {high}), by the steps that were tried here")

@@ -33,10 +33,12 @@ def validate(
     Finished trainings are kept in the configuration's `out`, with ranking.json; the command can be stopped and
     started again.
     """
+    from supersam.cli._synthetic import refuse_synthetic
     from supersam.data.sources import open_packs
     from supersam.errors import UsageError
     from supersam.space import load_space
     from supersam.train.config import load_config
+    from supersam.train.folder import writing
     from supersam.train.ranking import GOAL, GOAL_OF_CEILING, Test, judge, spread_subnets
 
     loaded = load_config(config)
@@ -45,6 +47,7 @@ def validate(
             f"--split {split} holds images that {config} trains on (split: {loaded.split}); judge by train-search and "
             "train on train-fit"
         )
+    refuse_synthetic(loaded.data, "validate")
     space = load_space(loaded.space)
     expected = _archived_accuracy(space) if front else None
     chosen = spread_subnets(space, resolution or space.resolutions[0], architectures, expected=expected)
@@ -63,7 +66,8 @@ def validate(
         raise typer.Exit(130) from None
     import json as json_module
 
-    write_atomically(loaded.out / "ranking.json", json_module.dumps(found.to_dict(), indent=1))
+    with writing(loaded.out):
+        write_atomically(loaded.out / "ranking.json", json_module.dumps(found.to_dict(), indent=1))
     if json:
         print_json(found.to_dict())
         return

@@ -7,7 +7,7 @@ from supersam.errors import DataError
 
 EXAMPLES = 3  # kept of each reason
 LEAST_SEEN = 100  # of a kind, before its share is judged
-PLURALS = {"entry": "entries of annotation files", "shard": "shards", "image": "images", "mask": "masks"}
+PLURALS = {"entry": "entries of annotation files", "shard": "shards", "image": "image draws", "mask": "mask draws"}
 
 
 @dataclass
@@ -15,13 +15,14 @@ class Skipped:
     """Counts of what was looked at and of what could not be used, by kind.
 
     Kinds are ``entry`` (of an annotation file, when it is loaded), ``shard``, ``image`` and ``mask`` (when they are
-    drawn). It is not locked: give every thread and process its own and ``merge`` them; it pickles.
+    drawn: a file that is drawn again counts again, for files seen would have to be remembered). It is not locked: give
+    every thread and process its own and ``merge`` them; it pickles.
     """
 
     seen: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, dict[str, int]] = field(default_factory=dict)  # kind -> reason -> count
-    examples: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # kind -> reason -> the first few
-    unused: int = 0  # sound images that show no object large enough; no damage
+    examples: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # ... -> the first few that differ
+    unused: int = 0  # draws of sound images that show no object large enough; no damage
 
     def see(self, kind: str, count: int = 1) -> None:
         """Count what was looked at, sound or not."""
@@ -81,7 +82,7 @@ class Skipped:
         else:
             seen = [f"{count:,} {PLURALS[kind]}" for kind, count in self.seen.items()]
             line = f"nothing was skipped of {' and '.join(seen) or 'nothing seen'}"
-        return line + (f"; {self.unused:,} images showed no object to ask for" if self.unused else "")
+        return line + (f"; {self.unused:,} image draws showed no object to ask for" if self.unused else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``{unused_images, kinds: {kind: {seen, skipped, share, reasons: {reason: {count, examples}}}}}``."""
@@ -114,7 +115,7 @@ class Skipped:
         reasons = self.reasons.setdefault(kind, {})
         reasons[reason] = reasons.get(reason, 0) + count
         kept = self.examples.setdefault(kind, {}).setdefault(reason, [])
-        kept += examples[: EXAMPLES - len(kept)]
+        kept += [example for example in dict.fromkeys(examples) if example not in kept][: EXAMPLES - len(kept)]
 
     def _phrase(self, kind: str) -> str:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons[kind].items())

@@ -8,13 +8,15 @@ from supersam.errors import UsageError
 from supersam.results.candidate import Candidate
 from supersam.results.run import Run
 
-ALIKE = ("space_fingerprint", "table_sha256", "accuracy", "objective", "weights", "accuracy_sha256")
+ALIKE = (
+    "space_fingerprint", "table_sha256", "accuracy", "objective", "weights", "accuracy_sha256", "limits", "risk",
+)  # fmt: skip
 
 
 def merge(runs: list[Run], folder: Path) -> Run:
     """Write the candidates of all runs as a run of its own; of one architecture, a measured accuracy wins.
 
-    The question is that of the first run, ``merged_from`` names all.
+    The question is that of the first run, ``merged_from`` names all. There is no study: the run cannot go on.
 
     Raises:
         UsageError: if the runs are not comparable, or the folder holds a run.

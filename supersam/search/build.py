@@ -158,7 +158,7 @@ def _measured(question: dict[str, Any], problem: Problem, objective: Objective) 
         "prompts": prompts,
         "calibration": CALIBRATION_IMAGES,
     }
-    halving = Halving(lambda a: problem.latencies(a)[0].ms) if wanted.get("halving") else None
+    halving = Halving(lambda a: [found.ms for found in problem.latencies(a)]) if wanted.get("halving") else None
     return MeasuredAccuracy(
         model,
         packs,

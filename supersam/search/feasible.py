@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from supersam.search.encoding import Term, total
 from supersam.search.exact_front import exact_front
+from supersam.search.memory import memory_mb
 from supersam.search.problem import Problem
-from supersam.space import AnyArchitecture
+from supersam.space import AnyArchitecture, SearchSpace
 
 UNITS = {"params_m": "million parameters", "gmacs": "GMACs"}
 
@@ -23,10 +25,7 @@ class Unmet:
 
 
 def unmet(problem: Problem) -> Unmet | None:
-    """Return the first budget or limit that nothing in the space meets; None if each alone can be met.
-
-    (The least memory is not looked for: its bound is no sum over parts.)
-    """
+    """Return the first budget or limit that nothing in the space meets; None if each alone can be met."""
     for number, device in enumerate(problem.devices):
         if device.budget_ms is None:
             continue
@@ -43,6 +42,11 @@ def unmet(problem: Problem) -> Unmet | None:
             value = float(total(terms, problem.encoding.rows([found]))[0])
             if value > most:
                 return Unmet(found, 0, _why(problem, found, f"{most:g} {unit}", f"{value:.3g} {unit}"))
+    if problem.limits.memory_mb is not None:
+        found = lightest(problem.space)
+        if memory_mb(found) > problem.limits.memory_mb:
+            asked, has = f"{problem.limits.memory_mb:g} MB of memory", f"{memory_mb(found):.3g} MB"
+            return Unmet(found, 0, _why(problem, found, asked, has))
     return None
 
 
@@ -53,6 +57,15 @@ def _why(problem: Problem, nearest: AnyArchitecture, asked: str, has: str) -> st
 def fastest(problem: Problem, device: int = 0) -> AnyArchitecture:
     """Return the architecture with the lowest latency bound on a device."""
     return least(problem, problem.bound_terms[device])
+
+
+def lightest(space: SearchSpace) -> AnyArchitecture:
+    """Return the architecture of the least memory: all grows with every dimension, so only block types are tried."""
+    variables = space.variables()
+    blocks = {name: choices for name, choices in variables.items() if name.endswith(".block")}
+    smallest = {name: choices[0] for name, choices in variables.items()}
+    tried = (space.decode(smallest | dict(zip(blocks, types, strict=True))) for types in product(*blocks.values()))
+    return min(tried, key=memory_mb)
 
 
 def least(problem: Problem, terms: Sequence[Term]) -> AnyArchitecture:

@@ -20,7 +20,8 @@ LEAST = 24  # measured before anything is predicted
 class LearningAccuracy:
     """Measures while there is a budget of measurements and a prediction would not do, else predicts.
 
-    A prediction does where even its upper 95 % bound is below what is known to be reached at this latency. Workers of
+    A prediction does where even its upper 95 % bound is below what is known to be reached at its latency on every
+    device. Workers of
     one study learn from each other's measurements, and share the budget of them (one that is being spent does not
     count yet, so that there may be one more for each further worker).
     """
@@ -83,9 +84,13 @@ class LearningAccuracy:
         self._fitted = n
 
     def _reached(self, architecture: AnyArchitecture) -> float:
-        ms = self.problem.latencies(architecture)[0].ms
-        below = [a.value for one, a in self.measured.items() if self.problem.latencies(one)[0].ms <= ms]
-        return max(below, default=0.0)
+        """Return the best accuracy at the architecture's latency, on the device where that is least."""
+        known = [(self.problem.latencies(one), accuracy.value) for one, accuracy in self.measured.items()]
+        mine = self.problem.latencies(architecture)
+        return min(
+            max((value for latencies, value in known if latencies[at].ms <= latency.ms), default=0.0)
+            for at, latency in enumerate(mine)
+        )
 
 
 def round_number(n: int) -> int:

@@ -4,7 +4,7 @@ import csv
 import io
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,32 @@ def answer_of(
 ) -> dict[str, Any]:
     """Return the answer of a search as JSON (README, "Commands"): one front for each device, measured and predicted
     accuracies never on one front."""
+    counts = {
+        "n_trials": len(ledger.candidates) + len(ledger.pruned),
+        "n_rejected": len(ledger.rejected),
+        "n_pruned": len(ledger.pruned),
+    }
+    return _answer(run, question, problem, candidates, counts)
+
+
+def answer_of_merged(run: Run, question: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer of a run that was merged from others.
+
+    What its parts rejected and gave up is known to their studies only, and not counted.
+
+    Args:
+        question: the run's, with all its fields.
+    """
+    from supersam.search.build import build_problem
+
+    candidates = run.candidates()
+    counts = {"n_trials": len(candidates), "n_rejected": 0, "n_pruned": 0}
+    return _answer(run, question, build_problem(question, run), candidates, counts)
+
+
+def _answer(
+    run: Run, question: dict[str, Any], problem: "Problem", candidates: list[Candidate], counts: dict[str, int]
+) -> dict[str, Any]:
     budgets = {device.name: device.budget_ms for device in problem.devices}
     devices = fronts_of_devices(candidates, budgets, problem.risk)
     first = devices[problem.devices[0].name]
@@ -39,9 +65,7 @@ def answer_of(
         "budget_ms": question["budget_ms"],
         "risk": question["risk"],
         "sampler": question["sampler"],
-        "n_trials": len(ledger.candidates) + len(ledger.pruned),
-        "n_rejected": len(ledger.rejected),
-        "n_pruned": len(ledger.pruned),
+        **counts,
         "best": first["best"],
         "front": first["front"],
         "devices": devices,
@@ -71,14 +95,18 @@ def fronts(candidates: Sequence[Candidate], budget_ms: float | None, risk: str) 
     """
     within_ms = float("inf") if budget_ms is None else budget_ms
     found = {}
-    for source in SOURCES:
-        these = [candidate for candidate in candidates if candidate.accuracy.source == source]
+    for source, these in apart(candidates).items():
         best = best_within(these, within_ms, risk)
         front = [candidate.to_dict() for candidate in pareto_front(these)]
         found[source] = {"best": best.to_dict() if best else None, "front": front}
     if found["measured"]["best"] is None and found["predicted"]["best"] is not None:
         return found["predicted"]
     return found["measured"] | ({"predicted": found["predicted"]} if found["predicted"]["front"] else {})
+
+
+def apart(candidates: Collection[Candidate]) -> dict[str, list[Candidate]]:
+    """Return the measured candidates and the predicted ones, which are never on one front."""
+    return {source: [one for one in candidates if one.accuracy.source == source] for source in SOURCES}
 
 
 def on_device(candidate: Candidate, name: str) -> Candidate:
@@ -92,12 +120,11 @@ def good_on_all(candidates: Sequence[Candidate], problem: "Problem") -> list[Can
     Measured candidates are returned if there are any, else predicted ones.
     """
     found: list[Candidate] = []
-    for source in SOURCES:
+    for alike in apart(candidates).values():
         these = [
             candidate
-            for candidate in candidates
-            if candidate.accuracy.source == source
-            and all(over <= 0 for over in problem.over_budget((candidate.latency, *candidate.also.values())).values())
+            for candidate in alike
+            if all(over <= 0 for over in problem.over_budget((candidate.latency, *candidate.also.values())).values())
         ]
         found = [one for one in these if not any(_beats(other, one) for other in these)]
         if found:
@@ -127,23 +154,20 @@ def report_of(run: Run) -> dict[str, Any]:
     budgets = {one["device"]: one.get("budget_ms") for one in asked}
     devices = fronts_of_devices(candidates, budgets, question.get("risk", "upper"))
     first = next(iter(devices.values()))
-    sources = Counter(candidate.accuracy.source for candidate in candidates)
-    apart = {
-        source: [candidate for candidate in candidates if candidate.accuracy.source == source] for source in SOURCES
-    }
-    apart = {source: these for source, these in apart.items() if these}
+    by_source = apart(candidates)
+    present = {source: these for source, these in by_source.items() if these}
     return {
         "run": str(run.folder),
         "question": question,
         "n_candidates": len(candidates),
-        "n_measured": sources["measured"],
-        "n_predicted": sources["predicted"],
+        "n_measured": len(by_source["measured"]),
+        "n_predicted": len(by_source["predicted"]),
         **{key: first[key] for key in ("best", "front", "predicted") if key in first},
         "devices": devices,
-        "hypervolume": {source: hypervolume_over_trials(these) for source, these in apart.items()},
-        "front_over_time": {source: front_over_time(these) for source, these in apart.items()},
-        "importances": {source: importances(these, _space_of(question)) for source, these in apart.items()},
-        "block_types": {source: block_types(pareto_front(these)) for source, these in apart.items()},
+        "hypervolume": {source: hypervolume_over_trials(these) for source, these in present.items()},
+        "front_over_time": {source: front_over_time(these) for source, these in present.items()},
+        "importances": {source: importances(these, _space_of(question)) for source, these in present.items()},
+        "block_types": {source: block_types(pareto_front(these)) for source, these in present.items()},
     }
 
 
@@ -230,9 +254,10 @@ def block_types(front: Sequence[Candidate]) -> dict[str, dict[str, float]]:
 def to_csv(candidates: Sequence[Candidate]) -> str:
     """Return one line for each candidate in the order in which they were found, the architecture as JSON.
 
-    Columns for the latency on further devices come last.
+    Columns for the latency on further devices come last. ``on_front`` is of the front of candidates of the same
+    ``accuracy_source``, on the first device.
     """
-    front = {candidate.digest for candidate in pareto_front(candidates)}
+    front = {candidate.digest for these in apart(candidates).values() for candidate in pareto_front(these)}
     further = list(dict.fromkeys(name for candidate in candidates for name in candidate.also))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

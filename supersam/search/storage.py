@@ -1,5 +1,6 @@
 """Where a study is kept, by URL: a journal file, SQLite, PostgreSQL, or a gRPC proxy in front of one of them."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,12 @@ from supersam.errors import EnvironmentProblem, UsageError
 
 HEARTBEAT_S, GRACE_S = 20, 60  # a worker silent for longer is taken for dead, and its trial is given to another
 RETRIES = 5
-KINDS = "journal:///FILE, sqlite:///FILE, postgresql://USER@HOST/NAME, grpc://HOST:PORT"
+KINDS = (
+    "journal:///FILE, sqlite:///FILE (an absolute FILE makes four slashes), postgresql://USER@HOST/NAME, "
+    "grpc://HOST:PORT"
+)
+HIDDEN = "***"
+FILES, SERVERS = ("journal", "sqlite"), ("postgresql", "grpc")  # kinds that name a file, a host and port
 
 
 class SqliteStorage(RDBStorage):  # type: ignore[misc]
@@ -43,10 +49,11 @@ def open_storage(url: str) -> BaseStorage:
         EnvironmentProblem: if a package is missing or nobody answers there.
     """
     kind = url.partition(":")[0]
+    _check(url)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            match kind.partition("+")[0]:
+            match _family(url):
                 case "journal":
                     return _journal(Path(url.removeprefix("journal:///")))
                 case "sqlite":
@@ -88,10 +95,25 @@ def close_storage(storage: BaseStorage) -> None:
 
 
 def hide_password(url: str) -> str:
-    """Return the URL as it may be shown and written down."""
-    import re
+    """Return the URL as it may be shown and written down.
 
-    return re.sub(r"(?<=://)([^/@:]*):[^@/]*@", r"\1:***@", url)
+    A password may itself hold @ and / that were not percent-encoded: all up to the last @ is hidden.
+    """
+    hidden = re.sub(r"(?i)([?&][^=&]*(?:password|passwd|pwd)=)[^&]*", rf"\1{HIDDEN}", url)
+    return re.sub(r"(?<=://)([^/:]*):.*@", rf"\1:{HIDDEN}@", hidden)
+
+
+def is_hidden(url: str) -> bool:
+    """Return whether a URL was written down without its password, so that nothing can be opened with it."""
+    return HIDDEN in url
+
+
+def absolute(url: str) -> str:
+    """Return the URL that names the same storage from every folder."""
+    kind, slashes, file = url.partition(":///")
+    if not slashes or _family(kind) not in FILES or file.startswith((":memory:", "file:")) or not file:
+        return url
+    return f"{kind}:///{Path(file).absolute()}"
 
 
 def retry(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
@@ -99,6 +121,27 @@ def retry(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
+
+
+def _family(url: str) -> str:
+    """Return the kind of a storage without its driver."""
+    return re.split(r"[:+]", url, maxsplit=1)[0]
+
+
+def _check(url: str) -> None:
+    """Refuse what would be understood otherwise than it was meant."""
+    shown, family = hide_password(url), _family(url)
+    if family in FILES and not re.search(r":///[^?]", url):
+        raise UsageError(
+            f"{shown!r} names no file; write {family}:///FILE for one in the current folder, "
+            f"{family}:////FOLDER/FILE (four slashes) for an absolute path"
+        )
+    if family == "postgresql" and re.search(r"://[^:/]*:[^@]*@[^/?]*@", url):
+        raise UsageError(f"the password in {shown!r} holds an @, which would end it; write %40 instead")
+    server = re.split(r"[/?]", url.partition("://")[2].rpartition("@")[2])[0]
+    port = re.search(r":([^:\]]+)$", server)
+    if family in SERVERS and port and not port[1].isdigit():
+        raise UsageError(f"{shown!r} has the port {port[1]!r}, which is no number; write HOST:5432, or HOST alone")
 
 
 def _journal(path: Path) -> BaseStorage:

@@ -37,7 +37,7 @@ from supersam.search.ledger import (
 from supersam.search.problem import Problem
 from supersam.search.samplers import STATELESS, make_sampler
 from supersam.search.storage import close, close_storage, has_heartbeat, open_storage, retry
-from supersam.space import AnyArchitecture, SearchSpace
+from supersam.space import AnyArchitecture
 
 STUDY = "search"
 PATIENCE = 20  # proposals for each trial before a small space counts as exhausted
@@ -359,17 +359,3 @@ def give_back_lost(study: optuna.Study) -> None:
     if not has_heartbeat(study):
         for trial in lost_trials(study.get_trials(deepcopy=False), time.time()):
             give_back(study, trial)
-
-
-def seeds_of(space: SearchSpace, known: dict[AnyArchitecture, Any], count: int = 16) -> list[AnyArchitecture]:
-    """Return what a search begins with: the extremes, one of each single block type, the best that is known."""
-    starts: dict[AnyArchitecture, None] = {space.smallest(): None, space.largest(): None}
-    variables = space.variables()
-    blocks = next((choices for name, choices in variables.items() if name.endswith(".block")), ())
-    for block in blocks:
-        for end in (0, -1):
-            choices = {name: allowed[end] for name, allowed in variables.items()}
-            choices |= {name: block for name in variables if name.endswith(".block") and block in variables[name]}
-            starts[space.decode(choices)] = None
-    best = sorted(known, key=lambda architecture: -known[architecture].value)[:count]
-    return list(dict.fromkeys([*starts, *best]))

@@ -19,6 +19,7 @@ from supersam.train.config import TrainConfig
 from supersam.train.teacher_cache import View, image_key
 
 MASK_STRIDE = 4
+SMALLEST_SHOWN = MASK_STRIDE**2  # pixels of the network: of less than a cell of the target no answer can be right
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def make_batch(
 
 def _sample(drawn: Augmented, config: TrainConfig, resolution: int, rng: np.random.Generator) -> Sample:
     n_points, n_boxes = config.points_per_image, config.boxes_per_image
-    chosen = [drawn.masks[number % len(drawn.masks)] for number in range(n_points + n_boxes)]
+    masks = [mask for mask in drawn.masks if np.count_nonzero(mask) >= SMALLEST_SHOWN] or drawn.masks
+    chosen = [masks[number % len(masks)] for number in range(n_points + n_boxes)]
     scale = FRAME / resolution
     # a point stands for the middle of its pixel; SAM adds half a pixel of the frame itself
     points = [(random_point(mask, rng) + 0.5) * scale - 0.5 for mask in chosen[:n_points]]

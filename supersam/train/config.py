@@ -77,7 +77,7 @@ class Attentive(Section):
 
     candidates: Positive = 8  # random subnets of one cost, of which one is trained
     choose: Literal["best", "worst", "both"] = "both"  # by the predicted loss; both: alternating
-    warmup_steps: int = Field(default=200, ge=0)  # uniform until then, while the prediction learns
+    warmup_steps: int = Field(default=200, ge=0)  # uniform until so many losses were met, while the prediction learns
 
 
 class Optimization(Section):
@@ -86,7 +86,7 @@ class Optimization(Section):
     learning_rate: float = Field(default=1e-3, gt=0)
     final_learning_rate: float = Field(default=0.0, ge=0)  # share of the peak that is left at the end
     weight_decay: float = Field(default=0.05, ge=0)
-    warmup_steps: int = Field(default=50, ge=0)
+    warmup_steps: int = Field(default=50, ge=0)  # at most half of the training
     clip_norm: float = Field(default=1.0, gt=0)
     layer_decay: float = Field(default=1.0, gt=0, le=1)  # factor of the rate for each stage (layer) nearer the image
     ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the average of the weights; 0: none
@@ -116,7 +116,9 @@ class TrainConfig(Section):
     split: str = "train-fit"
     out: Path  # the run's folder
     steps: Positive
-    images_per_step: Positive  # of each process and accumulated batch, at the smallest resolution; fewer at larger ones
+    images_per_step: (
+        Positive  # of each process and accumulated batch, at the smallest resolution; fewer at larger ones, not below 2
+    )
     points_per_image: int = Field(default=1, ge=0)
     boxes_per_image: int = Field(default=1, ge=0)
     augmentation: Augmentation = Augmentation()
@@ -152,6 +154,11 @@ class TrainConfig(Section):
         if any(phase.inplace_distillation and phase.subnets != "sandwich" for phase in self.phases):
             raise ValueError(
                 "phases: inplace_distillation needs `subnets: sandwich`: its largest subnet is the teacher"
+            )
+        lessons = self.distillation
+        if lessons and lessons.freeze_decoder and not (lessons.start_from_teacher_decoder or self.initial):
+            raise ValueError(
+                "distillation: freeze_decoder would keep a decoder of random weights; add start_from_teacher_decoder"
             )
         return self
 

@@ -3,8 +3,12 @@
 import math
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
@@ -19,8 +23,9 @@ from supersam.space.ops import EMBEDDING
 from supersam.space.parts import count
 from supersam.supernet.supernet import Supernet
 from supersam.train.config import TrainConfig
-from supersam.train.engine import workers
-from supersam.train.plan import StepPlan, plan_step
+from supersam.train.engine import Workers, gathered, wait, workers
+from supersam.train.folder import check_folder, nearest
+from supersam.train.plan import StepPlan, images_of_batch, plan_step
 from supersam.train.setup import build
 from supersam.train.state import Run
 from supersam.train.step import train_step
@@ -47,7 +52,8 @@ class Plan:
 
     parameters: int
     state_bytes: int  # weights, gradients, moments and average, of one process
-    activation_bytes: int  # of the largest subnet at the largest resolution, without activation checkpointing
+    activation_bytes: int  # of the largest subnet in the most demanding step, without activation checkpointing
+    not_counted: str  # what of GMACs and bytes is missing; empty: nothing
     phases: list[PhaseCost]
     data: list[str]
     skipped: dict[str, Any]
@@ -70,29 +76,42 @@ def dry_run(config: TrainConfig) -> Plan:
     """Build a run, take a few steps of every phase and keep nothing.
 
     Raises:
+        ConfigError: if the run's folder cannot be written.
         DataError: if too much of the data is damaged.
     """
-    with workers(config.engine) as group:
-        run, objective = build(config, group)
+    check_folder(config.out)
+    with workers(config.engine) as group, _without_a_trace(config, group) as tried:
+        run, objective = build(tried, group)
         skipped = inspect(run.feed.sources, LOOKED_AT)
         skipped.check(config.max_skipped_share)
-        phases, begins = [], 0
-        for phase in config.phases:
-            ends = math.ceil(phase.until * config.steps)
-            phases.append(_cost(run, objective, begins, ends))
-            begins = ends
+        ends = [math.ceil(phase.until * config.steps) for phase in config.phases]
+        stretches = list(zip([0, *ends], ends, strict=False))
+        phases = [_cost(run, objective, *stretch) for stretch in stretches]
         parameters = sum(parameter.numel() for parameter in objective.parameters())
         copies = 4 + (run.average is not None)  # weights, gradients, two moments, average
         shared = group.world if config.engine.strategy == "fsdp" else 1
         return Plan(
             parameters,
             4 * copies * parameters // shared,
-            _activation_bytes(run),
+            max(_activation_bytes(run, *stretch) for stretch in stretches),
+            _not_counted(run),
             phases,
             [describe(source) for source in run.feed.sources],
             skipped.to_dict(),
             skipped.summary(),
         )
+
+
+@contextmanager
+def _without_a_trace(config: TrainConfig, group: Workers) -> Iterator[TrainConfig]:
+    """Let the seeded shapes go where a run would be, which every process sees, and delete them at the end."""
+    if str(config.data) != "synthetic":
+        yield config
+        return
+    place = nearest(config.out)
+    with TemporaryDirectory(dir=place, prefix=".supersam-") if group.first else nullcontext("") as own:
+        yield config.model_copy(update={"out": Path(gathered(own, group)[0])})
+        wait(group)
 
 
 def _cost(run: Run, objective: torch.nn.Module, begins: int, ends: int) -> PhaseCost:
@@ -147,13 +166,14 @@ def decoder_gmacs(resolution: int, prompts: int = 1) -> float:
     return counter.get_total_flops() / 2 / 1e9
 
 
-def _activation_bytes(run: Run) -> int:
-    """Return what the graph of the largest subnet at the largest resolution keeps, by running it once.
+def _activation_bytes(run: Run, begins: int, ends: int) -> int:
+    """Return what the largest graph of a phase keeps, by running it once.
 
     Without activation checkpointing, whose savings the hooks of autograd do not see.
     """
-    plans = [_plan_at(run, step) for step in range(0, run.config.steps, max(1, run.config.steps // 32))]
-    plan = max(plans, key=lambda plan: plan.resolution)
+    if begins == ends:
+        return 0
+    plan = _most_demanding(run, begins, ends)
     largest = run.trained_space.decode(
         {**run.trained_space.encode(run.trained_space.largest()), "resolution": plan.resolution}
     )
@@ -174,3 +194,24 @@ def _activation_bytes(run: Run) -> int:
     total = sum(size for pointer, size in kept.items() if pointer not in own)
     del outcome
     return total
+
+
+def _most_demanding(run: Run, begins: int, ends: int) -> StepPlan:
+    """Return a step of a phase with the most pixels and every round of corrections, however seldom that is drawn."""
+    config, space = run.config, run.space
+    plan = max((_plan_at(run, step) for step in (begins, ends - 1)), key=lambda plan: plan.settings.supervised)
+    phase = plan.phase
+    weights = phase.resolution_weights or dict.fromkeys(space.resolutions, 1.0)
+    images = {side: images_of_batch(config, space, side) for side, weight in weights.items() if weight}
+    resolution = max(images, key=lambda side: (images[side] * side**2, side))
+    rounds = phase.correction_rounds if phase.correction_probability else 0
+    settings = replace(plan.settings, correction_rounds=rounds, give_masks=True)
+    return replace(plan, resolution=resolution, images=images[resolution], settings=settings)
+
+
+def _not_counted(run: Run) -> str:
+    if run.distiller is None:
+        return ""
+    teacher = run.distiller.teacher
+    size = sum(tensor.numel() * tensor.element_size() for tensor in teacher.state_dict().values())
+    return f"the teacher {teacher.name} ({size / 1e9:.2f} GB of weights, its arithmetic and activations)"

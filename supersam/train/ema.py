@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from supersam.checkpoints.supernets import AVERAGE
-from supersam.train.sharding import local, sharded_like, whole
+from supersam.train.sharding import local, sharded_like
 
 
 class WeightAverage:
@@ -26,8 +26,8 @@ class WeightAverage:
         torch._foreach_lerp_(averages, [local(parameter) for parameter in self._parameters.values()], weight)
 
     def by_name(self) -> dict[str, Tensor]:
-        """Return the average by parameter name, whole also where it is sharded."""
-        return {name: whole(tensor) for name, tensor in self._average.items()}
+        """Return the average by parameter name, sharded as the parameters are."""
+        return dict(self._average)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state, to be saved."""

@@ -108,15 +108,18 @@ def wait(group: Workers) -> None:
 
 
 def reduced_precision(engine: Engine, group: Workers) -> str:
-    """Return where bfloat16 is used: as asked, or nowhere on a processor that can only emulate it, far slower."""
-    if engine.autocast == "none" or group.device.type != "cpu" or _multiplies_bfloat16():
+    """Return where bfloat16 is used: as asked, or nowhere on a device that can only emulate it, far slower."""
+    if engine.autocast == "none" or _multiplies_bfloat16(group.device):
         return engine.autocast
     if group.first:
-        print(f"engine.autocast: {engine.autocast} is left out: this processor has no bfloat16", file=sys.stderr)
+        kind = "GPU" if group.device.type == "cuda" else "processor"
+        print(f"engine.autocast: {engine.autocast} is left out: this {kind} has no bfloat16", file=sys.stderr)
     return "none"
 
 
-def _multiplies_bfloat16() -> bool:
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # what torch itself asks before it uses oneDNN's kernels
 
 

@@ -20,6 +20,7 @@ from supersam.space import SearchSpace
 from supersam.train.batches import Batch, make_batch
 from supersam.train.config import TrainConfig
 from supersam.train.engine import Workers
+from supersam.train.feed_signals import heed_the_training_alone, held_back
 from supersam.train.plan import images_of_batch, resolution_of_step
 
 Task = tuple[int, int]  # step, number of the batch among those of the step in this process
@@ -35,7 +36,15 @@ class Made:
     skipped: Skipped
 
 
-class Feed(Dataset[Made | SuperSAMError]):
+@dataclass(frozen=True)
+class Failed:
+    """Why there is no batch, and what was left out on the way."""
+
+    problem: SuperSAMError
+    skipped: Skipped
+
+
+class Feed(Dataset[Made | Failed]):
     """The batches of one process."""
 
     def __init__(self, sources: list[Source], config: TrainConfig, space: SearchSpace, group: Workers) -> None:
@@ -61,12 +70,15 @@ class Feed(Dataset[Made | SuperSAMError]):
         for step in counted():
             yield make_batch(loader, self._config, resolution, count, step, self.teacher_resolution)
 
-    def __getitem__(self, task: Task) -> Made | SuperSAMError:
+    def __getitem__(self, task: Task) -> Made | Failed:
         """Make a batch; a problem is handed over, because one raised in a worker arrives with its traceback."""
         try:
             return self._make(*task)
         except SuperSAMError as problem:
-            return problem
+            skipped = Skipped()
+            for loader in self._loaders.values():
+                skipped.merge(loader.skipped.take())
+            return Failed(problem, skipped)
 
     def _make(self, step: int, number: int) -> Made:
         resolution = resolution_of_step(self._config, self._space, step)
@@ -76,7 +88,7 @@ class Feed(Dataset[Made | SuperSAMError]):
         worker = (step * engine.accumulate + number) % max(1, engine.loader_workers)
         role = worker * self._n_makers // max(1, engine.loader_workers)
         loader = self._loader(number, role)
-        batch = make_batch(loader, self._config, resolution, count, step)
+        batch = make_batch(loader, self._config, resolution, count, step, self.teacher_resolution)
         state = loader.state()
         return Made(batch, {_maker(number, role): state} if state else {}, loader.skipped.take())
 
@@ -86,16 +98,17 @@ class Feed(Dataset[Made | SuperSAMError]):
         engine = self._config.engine
         return max(1, engine.loader_workers // gcd(engine.loader_workers, engine.accumulate))
 
-    def _made_ahead(self, tasks: list[Task]) -> Iterator[Made | SuperSAMError]:
-        return iter(
-            DataLoader(
-                self,
-                batch_size=None,
-                sampler=tasks,  # type: ignore[arg-type]  # its items are what __getitem__ is given
-                num_workers=self._config.engine.loader_workers,
-                pin_memory=self._group.device.type == "cuda",
-            )
+    def _made_ahead(self, tasks: list[Task]) -> Iterator[Made | Failed]:
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            sampler=tasks,  # type: ignore[arg-type]  # its items are what __getitem__ is given
+            num_workers=self._config.engine.loader_workers,
+            pin_memory=self._group.device.type == "cuda",
+            worker_init_fn=heed_the_training_alone,
         )
+        with held_back():
+            return iter(loader)
 
     def _loader(self, number: int, role: int) -> Loader:
         if (number, role) not in self._loaders:
@@ -119,11 +132,11 @@ class Feed(Dataset[Made | SuperSAMError]):
             max_skipped_share=config.max_skipped_share,
         )
 
-    def _take(self, made: Made | SuperSAMError) -> Batch:
-        if isinstance(made, SuperSAMError):
-            raise made
-        self.positions |= made.positions
+    def _take(self, made: Made | Failed) -> Batch:
         self.skipped.merge(made.skipped)
+        if isinstance(made, Failed):
+            raise made.problem
+        self.positions |= made.positions
         self.skipped.check(self._config.max_skipped_share)
         return made.batch
 

@@ -5,34 +5,36 @@ two processes do what one does that accumulates two batches.
 """
 
 import json
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 from torch import nn
 
 from supersam._paths import write_atomically
-from supersam.errors import ConfigError, MissingError
+from supersam.errors import ConfigError, EnvironmentProblem, MissingError
 from supersam.train.config import TrainConfig
 from supersam.train.engine import agreed, workers
+from supersam.train.folder import check_folder, writing
 from supersam.train.progress import forget_after, progress
 from supersam.train.setup import build
 from supersam.train.state import STATE_FILE, WEIGHTS_FILE, Run, remove_unfinished, restore, save_state, save_weights
 from supersam.train.step import train_step
+from supersam.train.stop import Stopped, stop_requests
 
 
 def train(config: TrainConfig, resume: bool = False) -> Path:
     """Train until the last step and return the file of half-precision weights.
 
     Raises:
-        ConfigError: if the run's folder is taken and ``resume`` was not asked for.
+        ConfigError: if the run's folder cannot be written, or is taken and ``resume`` was not asked for.
         CheckpointError: if the state to resume from belongs to another configuration.
-        KeyboardInterrupt: if SIGTERM or Ctrl-C asked for an end; the state is saved.
+        EnvironmentProblem: if the disk is full.
+        Stopped: if SIGTERM or Ctrl-C asked for an end; the state is saved.
+        KeyboardInterrupt: if Ctrl-C asked twice.
     """
+    check_folder(config.out)
     state_file = config.out / STATE_FILE
     if state_file.exists() and not resume:
         raise ConfigError(f"{config.out} holds a run already; continue it with --resume or choose another `out`")
@@ -43,20 +45,25 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         if resume:
             restore(run, state_file)
             if group.first:
-                forget_after(config.out, run.step)
-                remove_unfinished(config.out)
+                with writing(config.out):
+                    forget_after(config.out, run.step, config.steps)
+                    remove_unfinished(config.out)
         try:
             _run_steps(run, objective)
-        finally:
-            _report_skipped(run)
-        save_state(run)
-        save_weights(run, config.out / WEIGHTS_FILE)
+        except BaseException:
+            with suppress(EnvironmentProblem):  # what ended the run is what to tell
+                _report_skipped(run)
+            raise
+        _report_skipped(run)
+        with writing(config.out):
+            save_state(run)
+            save_weights(run, config.out / WEIGHTS_FILE)
     return config.out / WEIGHTS_FILE
 
 
 def _run_steps(run: Run, objective: nn.Module) -> None:
     config, group = run.config, run.group
-    with _stop_requests() as stop, progress(run) as report:
+    with stop_requests(tell=group.first) as stop, progress(run) as report:
         last_save = time.monotonic()
         batches = run.feed.batches(run.step)
         while run.step < config.steps:
@@ -69,10 +76,11 @@ def _run_steps(run: Run, objective: nn.Module) -> None:
             stops = agreed(stop.requested, group)
             due = agreed(time.monotonic() - last_save > 60 * config.checkpoint_minutes, group)
             if stops or due:
-                save_state(run)
+                with writing(config.out):
+                    save_state(run)
                 last_save = time.monotonic()
             if stops:
-                raise KeyboardInterrupt
+                raise Stopped
 
 
 def _report_skipped(run: Run) -> None:
@@ -81,25 +89,5 @@ def _report_skipped(run: Run) -> None:
     if run.group.first:
         print(skipped.summary(), file=sys.stderr)
     name = f"skipped-{run.group.rank}.json" if run.group.world > 1 else "skipped.json"
-    write_atomically(run.config.out / name, json.dumps(skipped.to_dict(), indent=1).encode())
-
-
-@dataclass
-class _Stop:
-    requested: bool = False
-
-
-@contextmanager
-def _stop_requests() -> Iterator[_Stop]:
-    """Turn SIGTERM and Ctrl-C into a request that is met after the running step, with everything saved."""
-    stop = _Stop()
-
-    def request(number: int, frame: object) -> None:
-        stop.requested = True
-
-    previous = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with writing(run.config.out):
+        write_atomically(run.config.out / name, json.dumps(skipped.to_dict(), indent=1).encode())

@@ -7,15 +7,16 @@ from torch import Tensor, nn
 
 from supersam.checkpoints.supernets import TRAINING
 from supersam.train.config import Optimization
-from supersam.train.sharding import sharded_like, whole
+from supersam.train.sharding import sharded_like
 
 PREFIX = TRAINING + "optimizer."
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _ENCODER = "model.image_encoder.store."  # names as in Objective
+_UNDECAYED = (".pos_embed", ".rel_pos_", ".prompt_encoder.")  # positions and tokens, as in SAM's and ViT's recipes
 
 
 def make_optimizer(model: nn.Module, config: Optimization) -> torch.optim.AdamW:
-    """Return AdamW over the weights; norms, biases and other vectors are not decayed.
+    """Return AdamW over the weights; norms, biases and other vectors, positions and prompts are not decayed.
 
     With ``layer_decay`` below 1 the rates fall from the neck towards the image, as in the fine-tuning of pre-trained
     encoders (https://arxiv.org/abs/2106.08254); each group keeps its factor as ``rate_factor``.
@@ -24,7 +25,8 @@ def make_optimizer(model: nn.Module, config: Optimization) -> torch.optim.AdamW:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         factor = config.layer_decay ** (depth - _level(name, depth))
-        decay = config.weight_decay if parameter.ndim >= 2 else 0.0
+        decayed = parameter.ndim >= 2 and not any(part in name for part in _UNDECAYED)
+        decay = config.weight_decay if decayed else 0.0
         groups.setdefault((factor, decay), []).append(parameter)
     return torch.optim.AdamW(
         [
@@ -48,9 +50,10 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, c
 def learning_rate_at(step: int, steps: int, config: Optimization) -> float:
     """Return the rate of a step: linear warm-up, then half a cosine down to the final share of the peak."""
     peak, last = config.learning_rate, config.learning_rate * config.final_learning_rate
-    if step < config.warmup_steps:
-        return peak * (step + 1) / config.warmup_steps
-    progress = min(1.0, (step - config.warmup_steps) / max(1, steps - config.warmup_steps))
+    warmup = min(config.warmup_steps, steps // 2)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
     return last + (peak - last) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -69,10 +72,10 @@ def _depth(model: nn.Module) -> int:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """Return the state of the optimizer by parameter name, whole also where it is sharded."""
+    """Return the state of the optimizer by parameter name, sharded as the parameters are."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
-        f"{PREFIX}{moment}.{names[parameter]}": whole(state[moment])
+        f"{PREFIX}{moment}.{names[parameter]}": state[moment]
         for parameter, state in optimizer.state.items()
         for moment in _MOMENTS
     }

@@ -63,5 +63,9 @@ def resolution_of_step(config: TrainConfig, space: SearchSpace, step: int) -> in
 
 
 def images_of_batch(config: TrainConfig, space: SearchSpace, resolution: int) -> int:
-    """Return how many images a batch of a resolution has, so that all batches cost about the same."""
-    return max(2, round(config.images_per_step * (space.resolutions[0] / resolution) ** 2))
+    """Return how many images a batch of a resolution has, so that all batches cost about the same.
+
+    Two at least, for the statistics of BatchNorm, unless one is all that was asked for.
+    """
+    least = min(2, config.images_per_step)
+    return max(least, round(config.images_per_step * (space.resolutions[0] / resolution) ** 2))

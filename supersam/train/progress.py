@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from supersam._paths import write_atomically
 from supersam.errors import EnvironmentProblem
+from supersam.train.folder import writing
 from supersam.train.state import Run
 
 LOG_FILE = "log.csv"
@@ -63,23 +64,35 @@ class Reporter:
         self._bar.update(self._task, completed=run.step, losses=losses, rate=f"{rate:.1f}")
         if not run.group.first:
             return
+        logged = _is_logged(run.step, run.config.steps)
+        with writing(run.config.out):
+            self._note_on_board()
+            if logged:
+                _append(run, rate)
+        if not self._terminal and (logged or run.step == self._first + 1):
+            self._print_line(losses, rate)
+
+    def _note_on_board(self) -> None:
         if self._board is not None:
-            for name, value in run.losses.items():
-                self._board.add_scalar(name, value, run.step)
-        if run.step % LOG_EVERY == 0:
-            _append(run, rate)
-            if not self._terminal:
-                left = (time.monotonic() - self._started) / (run.step - self._first) * (run.config.steps - run.step)
-                print(
-                    f"step {run.step}/{run.config.steps}  {losses}  {rate:.1f} images/s  eta {left / 60:.0f} min",
-                    file=sys.stderr,
-                    flush=True,
-                )
+            for name, value in self._run.losses.items():
+                self._board.add_scalar(name, value, self._run.step)
+
+    def _print_line(self, losses: str, rate: float) -> None:
+        step, steps = self._run.step, self._run.config.steps
+        left = (time.monotonic() - self._started) / (step - self._first) * (steps - step)
+        line = f"step {step}/{steps}  {losses}  {rate:.1f} images/s  eta {left / 60:.0f} min"
+        print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Finish the log of TensorBoard."""
         if self._board is not None:
-            self._board.close()
+            with writing(self._run.config.out):
+                self._board.close()
+
+
+def _is_logged(step: int, steps: int) -> bool:
+    """Return whether a step has a row: every few of them, and the last one."""
+    return step % LOG_EVERY == 0 or step == steps
 
 
 def _tensorboard(run: Run) -> Any:
@@ -90,7 +103,8 @@ def _tensorboard(run: Run) -> Any:
             "tensorboard: true needs the package tensorboard; install it (pip install 'supersam[train]') or set it to "
             f"false, {LOG_FILE} is written anyway"
         ) from problem
-    return SummaryWriter(str(run.config.out / "tensorboard"), purge_step=run.step + 1)
+    with writing(run.config.out):
+        return SummaryWriter(str(run.config.out / "tensorboard"), purge_step=run.step + 1)
 
 
 def _append(run: Run, rate: float) -> None:
@@ -104,11 +118,15 @@ def _append(run: Run, rate: float) -> None:
         csv.DictWriter(log, [*COLUMNS, *LOSSES], extrasaction="ignore", lineterminator="\n").writerow(row)
 
 
-def forget_after(folder: Path, step: int) -> None:
-    """Drop rows past a step from the log, because those steps will run again, and one that was cut off."""
+def forget_after(folder: Path, step: int, steps: int) -> None:
+    """Drop rows that a run of ``steps`` would not have at ``step``.
+
+    These are of steps that will run again, one that was cut off, and the last of a run that is now made longer.
+    """
     file = folder / LOG_FILE
     if file.exists():
         header, *rows = file.read_text().splitlines()
-        whole = (row for row in rows if row.count(",") == header.count(","))
-        kept = [row for row in whole if int(row.partition(",")[0]) <= step]
+        whole = [row for row in rows if row.count(",") == header.count(",")]
+        numbers = [int(row.partition(",")[0]) for row in whole]
+        kept = [row for row, at in zip(whole, numbers, strict=True) if at <= step and _is_logged(at, steps)]
         write_atomically(file, ("\n".join([header, *kept]) + "\n").encode())

@@ -30,13 +30,19 @@ def corrective_clicks(logits: Tensor, targets: Tensor, generator: torch.Generato
         - logits, targets: (B, Q, h, w) at stride 4; targets 0 to 1
         - Output: points (B, Q, 2) in the 1024 frame, and labels (B, Q): 1 on the object, 0 beside it
     """
-    inside = targets > 0.5
+    inside = _on_the_object(targets)
     wrong = (logits > 0) != inside
     allowed = torch.where(wrong.flatten(2).any(2)[..., None, None], wrong, inside).flatten(2)
     drawn = draw_pixel(allowed, generator)
     points = in_frame(drawn, targets.shape[-1])
     labels = inside.flatten(2).gather(2, drawn.unsqueeze(2)).squeeze(2)
     return points, labels.float()
+
+
+def _on_the_object(targets: Tensor) -> Tensor:
+    """Return the pixels more than half covered; of an object too thin for any, those that it covers most."""
+    peak = targets.flatten(2).amax(2)[..., None, None]
+    return (targets > 0.5) | ((peak <= 0.5) & (targets == peak) & (targets > 0))
 
 
 def draw_pixel(allowed: Tensor, generator: torch.Generator | None) -> Tensor:

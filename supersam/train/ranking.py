@@ -24,13 +24,14 @@ from supersam.checkpoints.files import file_sha256, load_checkpoint
 from supersam.checkpoints.subnets import extract_subnet
 from supersam.checkpoints.supernets import load_supernet
 from supersam.data.records import Pack
-from supersam.errors import ConfigError
+from supersam.errors import ConfigError, MissingError
 from supersam.evaluate.evaluator import calibration_batches, evaluate
 from supersam.evaluate.recalibrate import recalibrate
 from supersam.sam.model import Sam
 from supersam.space import AnyArchitecture, SearchSpace
 from supersam.space.parts import count
 from supersam.train.config import Phase, TrainConfig
+from supersam.train.folder import check_folder, writing
 from supersam.train.initial_config import Initial
 from supersam.train.loop import train
 from supersam.train.side_by_side import side_by_side
@@ -173,7 +174,14 @@ def judge(
         repeated: how many of them, evenly spread, are trained from a second seed as well.
         on_run: called after every training.
         workers: how many processes of one thread work side by side.
+
+    Raises:
+        MissingError: if there are no such weights.
+        ConfigError: if ``config.out`` cannot be written.
     """
+    if not weights.is_file():
+        raise MissingError(f"there are no weights {weights}; give the weights.safetensors of a run of `supersam train`")
+    check_folder(config.out)
     twice = set(np.linspace(0, len(architectures) - 1, repeated, dtype=int).tolist()) if repeated else set()
     first, second = config.seed, config.seed + 1
     units: list[Unit] = [(one, None) for one in architectures]
@@ -237,7 +245,8 @@ def _unit(unit: Unit, config: TrainConfig, weights: Path, test: Test) -> float:
             return float(content["accuracy"])
     supernet, _ = load_supernet(source)
     accuracy = _accuracy(supernet, architecture, test)
-    write_atomically(kept, json.dumps({"asked": asked, "accuracy": accuracy}))
+    with writing(config.out):
+        write_atomically(kept, json.dumps({"asked": asked, "accuracy": accuracy}))
     return accuracy
 
 

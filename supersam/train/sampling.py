@@ -6,8 +6,9 @@
 - fixed: one subnet alone, to compare with.
 
 Which block type is "largest" has no answer, so types are dealt: in every stage the subnets of a sandwich get a random
-permutation of its types, and every type of a stage learns in every sandwich (docs/decisions/0004). A draw is a
-function of the step's random numbers and of the predicted losses alone, so every process draws the same.
+permutation of its types, so that of at least as many subnets as types every type learns in every sandwich
+(docs/decisions/0004). A draw is a function of the step's random numbers and of the predicted losses alone, so every
+process draws the same.
 """
 
 import random
@@ -113,7 +114,8 @@ def subnets_of_step(
 ) -> list[AnyArchitecture]:
     """Return the subnets of a step, the largest first if there is one."""
     if phase.subnets == "sandwich":
-        return sandwich(space, resolution, rng, phase.random_subnets, variables)
+        drawn = sandwich(space, resolution, rng, phase.random_subnets, variables)
+        return list(dict.fromkeys(drawn))  # while shrinking allows little, some are the same
     if phase.subnets == "attentive":
         return [attentive(space, resolution, rng, losses, attentive_config, variables)]
     return [uniform(space, resolution, rng, variables)]

@@ -31,6 +31,7 @@ def build(config: TrainConfig, group: Workers, resume: bool = False) -> tuple[Ru
     """
     space = load_space(config.space)
     _check_shrinking(space, config)
+    _check_removal(space, config)
     trained_space = _with_training_resolutions(space, config)
     skipped = Skipped()
     sources = open_sources(_shared_synthetic(config, group), config.split, skipped)
@@ -87,6 +88,13 @@ def _check_shrinking(space: SearchSpace, config: TrainConfig) -> None:
     if wrong:
         raise ConfigError(
             f"shrinking.order names {', '.join(wrong)}, which {space.name} has not (there: {', '.join(sorted(known))})"
+        )
+
+
+def _check_removal(space: SearchSpace, config: TrainConfig) -> None:
+    if config.removal_probability is not None and not any(name.endswith(".mlp") for name in space.variables()):
+        raise ConfigError(
+            f"removal_probability is of plain ViTs, and {space.name} has no layer to remove; leave it out"
         )
 
 

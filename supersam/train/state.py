@@ -22,7 +22,7 @@ from supersam.train.feed import Feed, Positions
 from supersam.train.loss_model import LossModel
 from supersam.train.objective import Objective
 from supersam.train.optimizer import optimizer_tensors, restore_optimizer
-from supersam.train.sharding import sharded_like, whole
+from supersam.train.sharding import collected, sharded_like
 
 STATE_FILE = "training.safetensors"
 WEIGHTS_FILE = "weights.safetensors"
@@ -63,27 +63,26 @@ class Run:
 
 def save_state(run: Run) -> None:
     """Write everything needed to go on as if nothing had happened."""
-    model = {name: whole(tensor) for name, tensor in run.model.state_dict().items()}
-    tensors = {**model, **optimizer_tensors(run.optimizer, run.objective)}
-    tensors |= {f"{PROJECTIONS}{name}": whole(tensor) for name, tensor in _projections(run).items()}
+    tensors = run.model.state_dict() | optimizer_tensors(run.optimizer, run.objective)
+    tensors |= {f"{PROJECTIONS}{name}": tensor for name, tensor in _projections(run).items()}
     if run.average is not None:
         tensors |= run.average.tensors()
     tensors |= {f"{LOSS_MODEL}{name}": tensor for name, tensor in run.losses_of_subnets.tensors().items()}
+    kept = collected(tensors, run.group.first)
     record = record_of(run) | {
         "streams": gathered(run.feed.positions, run.group),
         "skipped": gathered(run.feed.skipped.to_dict(), run.group),
     }
     if run.group.first:
-        save_checkpoint(run.config.out / STATE_FILE, "training", record, tensors)
+        save_checkpoint(run.config.out / STATE_FILE, "training", record, kept)
     wait(run.group)  # torchrun ends the first process soon after another one has ended
 
 
 def save_weights(run: Run, path: Path) -> None:
     """Write the model alone, in half precision; the average of the weights where there is one."""
-    tensors = {name: whole(tensor) for name, tensor in run.model.state_dict().items()}
-    if run.average is not None:
-        tensors |= run.average.by_name()
-    halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    tensors = run.model.state_dict() | (run.average.by_name() if run.average is not None else {})
+    kept = collected(tensors, run.group.first)
+    halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in kept.items()}
     if run.group.first:
         save_checkpoint(path, "supernet", record_of(run), halves)
 

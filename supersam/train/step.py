@@ -70,7 +70,7 @@ def _backward(run: Run, objective: nn.Module, plan: StepPlan, batch: Batch, numb
 def _named(phase: Phase, losses: list[float]) -> dict[str, float]:
     named = {"loss": sum(losses) / len(losses)}
     if phase.subnets == "sandwich":
-        named |= {"largest": losses[0], "smallest": losses[1]}
+        named |= dict(zip(("largest", "smallest"), losses, strict=False))  # one, while shrinking allows no more
         if len(losses) > 2:
             named["random"] = sum(losses[2:]) / (len(losses) - 2)
     return named

@@ -109,7 +109,8 @@ def test_a_run_of_another_question_is_not_continued(supersam):
     taken = supersam(*SEARCH, "--out", "run")
 
     assert (other.code, taken.code) == (2, 2)
-    assert "another devices (jetson-orin 30.0 ms, now jetson-orin 5.0 ms)" in other.err
+    assert "another --device or --budget (jetson-orin 30 ms, table " in other.err
+    assert "now jetson-orin 5 ms, table " in other.err
     assert "--resume" in taken.err
 
 

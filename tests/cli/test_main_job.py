@@ -27,7 +27,7 @@ CANDIDATE_FIELDS = {
 @pytest.fixture
 def found(supersam):
     answer = supersam(
-        "search", "--device", "jetson-orin", "--budget", "4ms", "--trials", "50", "--out", "run", "--json"
+        "search", "--device", "jetson-orin", "--budget", "4ms", "--trials", "80", "--out", "run", "--json"
     )
     assert answer.code == 0, answer.err
     return json.loads(answer.out)
@@ -37,7 +37,7 @@ def test_a_search_answers_in_the_promised_json(found):
     assert found.keys() >= {"run", "device", "budget_ms", "n_trials", "best", "front"}
     assert found["device"] == "jetson-orin"
     assert found["budget_ms"] == 4.0
-    assert found["n_trials"] == 50
+    assert found["n_trials"] == 80
     for candidate in [found["best"], *found["front"]]:
         assert candidate.keys() >= CANDIDATE_FIELDS
         assert candidate["accuracy_source"] in ("measured", "predicted")
@@ -79,11 +79,11 @@ def test_latencies_are_those_of_the_table(found):
 
 def test_the_same_seed_gives_the_same_search_and_a_resumed_one_keeps_what_was_found(supersam, found):
     arguments = [*SEARCH, "--json"]
-    again = json.loads(supersam(*arguments, "--trials", "50", "--out", "again").out)
+    again = json.loads(supersam(*arguments, "--trials", "80", "--out", "again").out)
     assert {**again, "run": ""} == {**found, "run": ""}
 
-    more = json.loads(supersam(*arguments, "--trials", "60", "--out", "run", "--resume").out)
-    assert more["n_trials"] == 60
+    more = json.loads(supersam(*arguments, "--trials", "90", "--out", "run", "--resume").out)
+    assert more["n_trials"] == 90
     assert more["best"]["accuracy"] >= found["best"]["accuracy"]
 
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from supersam.search.samplers import DEFAULT
+
 
 def search(supersam, *arguments):
     return supersam("search", "--device", "jetson-orin", "--trials", 4, "--sampler", "random", *arguments)
@@ -43,7 +45,12 @@ def test_what_was_decided_at_the_start_is_not_passed_over_when_a_run_goes_on(sup
 
     assert answer.code == 2
     assert "--budget was decided when the search was begun" in answer.err
-    assert "another devices" in search(supersam, "--resume", "--out", "run", "--budget", "3ms").err
+    other = search(supersam, "--resume", "--out", "run", "--budget", "3ms").err
+    assert "another --device or --budget (jetson-orin no budget, table " in other
+    limited = search(supersam, "--resume", "--out", "run", "--max-params", "2").err
+    assert "another --max-params, --max-gmacs or --max-memory (none, now params_m 2)" in limited
+    weighed = search(supersam, "--resume", "--out", "run", "--weigh", "box=2").err
+    assert "another --weigh (all alike, now box=2)" in weighed
 
 
 def test_which_run_shall_go_on_is_asked_and_the_newest_named(supersam):
@@ -109,9 +116,63 @@ def test_limits_nothing_meets_end_with_3_and_the_nearest(supersam, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_limits_nothing_that_was_found_meets_end_with_3(supersam):
+def test_a_limit_of_memory_that_nothing_meets_ends_with_3_at_once(supersam):
     answer = search(supersam, "--max-memory", "0.001", "--out", "run", "--json")
 
     assert answer.code == 3
-    assert "Nothing that was found meets the limits" in answer.err
+    assert "Nothing in starter meets 0.001 MB of memory; the nearest is" in answer.err
     assert json.loads(answer.out)["best"] is None
+
+
+def change(file, **fields):
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def test_a_study_whose_password_was_not_written_down_is_asked_for_again(supersam, tmp_path):
+    assert search(supersam, "--out", "run").code == 0
+    change(tmp_path / "run" / "run.json", storage="postgresql://me:***@127.0.0.1:1/x")
+
+    answer = supersam("search", "--resume", "--out", "run")
+
+    assert answer.code == 2
+    assert "kept in postgresql://me:***@127.0.0.1:1/x (its password is not written down)" in answer.err
+    assert "give the URL again: --storage URL" in answer.err
+    assert len(answer.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_a_study_in_a_file_goes_on_from_every_folder(supersam, tmp_path, monkeypatch, kind):
+    assert search(supersam, "--storage", f"{kind}:///st.kept", "--out", "run").code == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    more = json.loads(supersam("search", "--resume", "--out", "../run", "--trials", 6, "--json").out)
+
+    assert more["n_trials"] == 6
+    assert len((tmp_path / "run" / "candidates.jsonl").read_text().splitlines()) == 6
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_study_elsewhere_is_not_left_for_a_new_one(supersam, tmp_path):
+    assert search(supersam, "--storage", "sqlite:///st.db", "--study", "mine", "--out", "run").code == 0
+
+    silent = search(supersam, "--resume", "--out", "run")
+    renamed = search(supersam, "--resume", "--out", "run", "--storage", "sqlite:///st.db")
+
+    assert f"kept in sqlite:///{tmp_path}/st.db; give the URL again" in silent.err
+    assert "another --study (mine, now search)" in renamed.err
+    assert not (tmp_path / "run" / "study.db").exists()
+
+
+def test_a_run_of_the_sampler_auto_goes_on_as_what_auto_stands_for(supersam, tmp_path):
+    asked = ("search", "--device", "jetson-orin", "--out", "run")
+    assert supersam(*asked, "--trials", 4).code == 0
+    file = tmp_path / "run" / "run.json"
+    assert json.loads(file.read_text())["sampler"] == DEFAULT
+    change(file, sampler="auto")
+
+    alone = supersam("search", "--resume", "--out", "run", "--trials", 5, "--json")
+    again = supersam(*asked, "--resume", "--trials", 6, "--json")
+
+    assert json.loads(alone.out)["sampler"] == DEFAULT
+    assert json.loads(again.out)["n_trials"] == 6

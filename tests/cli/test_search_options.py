@@ -10,6 +10,7 @@ import pytest
 from supersam.errors import LatencyTableError
 from supersam.latency import load_table, shipped_tables
 from supersam.results import Run, load_archive
+from supersam.search.samplers import DEFAULT
 from supersam.space import load_space
 
 SEARCH = ["search", "--device", "jetson-orin", "--budget", "4ms", "--trials", "22"]
@@ -30,8 +31,8 @@ def test_a_runs_folder_says_all_that_decided_the_answer(run):
     assert question["devices"] == [
         {"device": "jetson-orin", "table": table.name, "table_sha256": question["table_sha256"], "budget_ms": 4.0}
     ]
-    assert question["sampler"] == "auto"
-    assert question["versions"].keys() == {"supersam", "python", "optuna", "numpy", "scipy"}
+    assert question["sampler"] == DEFAULT
+    assert question["versions"].keys() == {"supersam", "python", "optuna", "numpy", "scipy", "torch"}
     assert question["accuracy_sha256"] == load_archive().fingerprint
     assert load_table(f"run/tables/{table.name}.json") == table
     assert json.loads(Path("run/result.json").read_text()) == run
@@ -142,6 +143,44 @@ def test_runs_are_merged(supersam, run):
     found = {c.digest for folder in ("run", "other") for c in Run(Path(folder)).candidates()}
     assert report["n_candidates"] == len(found) > 22
     assert supersam("show", "both").code == 0
+    assert json.loads(Path("both/result.json").read_text())["best"] == report["best"]
+    extracted = supersam("extract", "both", "best", "-o", "best.safetensors", "--json")
+    assert json.loads(extracted.out)["digest"] == report["best"]["digest"]
+
+
+def test_a_merged_run_is_not_continued_but_its_parts_are(supersam, run):
+    question = json.loads(Path("run/run.json").read_text())
+    Run(Path("both")).start(question | {"merged_from": ["run", "other"]})
+
+    for again in (["search"], SEARCH):
+        answer = supersam(*again, "--resume", "--out", "both")
+        assert answer.code == 2
+        assert answer.err.startswith("Error: both was merged from run, other and has no study to go on with")
+        assert "--resume --out run" in answer.err
+        assert "supersam show run other --out NEW" in answer.err
+    assert not Path("both/study.db").exists()
+    assert "merge again: supersam show run other" in supersam("extract", "both", "best", "-o", "x.safetensors").err
+
+
+def test_the_best_of_an_interrupted_run_is_told_with_what_finishes_it(supersam, run):
+    Path("run/result.json").unlink()
+
+    answer = supersam("extract", "run", "best", "-o", "best.safetensors")
+
+    assert answer.code == 4
+    assert "interrupted with 22 evaluated" in answer.err
+    assert "supersam search --resume --out run --trials N" in answer.err
+
+
+def test_a_folder_of_runs_is_told_by_the_runs_in_it(supersam):
+    for number in range(10):
+        Run(Path(f"runs/search-{number}")).start({})
+
+    answer = supersam("show", "runs")
+
+    assert answer.code == 4
+    assert answer.err.startswith("Error: runs is a folder of runs, not a run; name one or several of: runs/search-")
+    assert answer.err.endswith(" and 2 more\n")
 
 
 def test_two_workers_answer_one_question(supersam):

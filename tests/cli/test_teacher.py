@@ -70,7 +70,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(supersam, command, monkey
 def test_a_configuration_says_teacher_images_and_folder(supersam, checkpoint, shapes):
     section = {"teacher": str(checkpoint), "cache": "embeddings"}
     config = {"space": "starter", "data": str(shapes), "split": "val", "out": "run", "steps": 1, "images_per_step": 1}
-    for name, content in (("whole", config | {"distillation": section}), ("none", config)):
+    whole = config | {"distillation": section}
+    for name, content in (("whole", whole), ("none", config), ("shapes", whole | {"data": "synthetic"})):
         Path(f"{name}.yaml").write_text(yaml.safe_dump(content))
 
     answer, refused = supersam("teacher", "cache", "whole.yaml", "--json"), supersam("teacher", "cache", "none.yaml")
@@ -80,6 +81,7 @@ def test_a_configuration_says_teacher_images_and_folder(supersam, checkpoint, sh
     assert refused.code == 2
     assert "distillation" in refused.err
     assert supersam("teacher", "cache", checkpoint).code == 2
+    assert "data: synthetic stands for shapes" in supersam("teacher", "cache", "shapes.yaml").err
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,7 @@ def test_a_configuration_says_teacher_images_and_folder(supersam, checkpoint, sh
     [
         ({2: "nowhere.pth"}, 4, "there is no teacher nowhere.pth"),
         ({4: "nowhere"}, 4, "there is no data at nowhere"),
+        ({4: "synthetic"}, 2, "teacher cache reads a folder"),
         ({6: "test"}, 4, "no split 'test'"),
         ({9: "--precision=int8"}, 2, "fp32, bf16, fp16"),
         ({9: "--device=abacus"}, 2, "unknown device 'abacus'"),

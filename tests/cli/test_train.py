@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 
 import pytest
 import torch
 import yaml
 
+from supersam.cli._duration import duration
 from supersam.train import loop
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
@@ -49,7 +51,10 @@ def configure(tmp_path, shapes):
 @pytest.mark.parametrize(
     ("values", "code", "message"),
     [
-        ({"stepz": 1}, 2, "stepz"),
+        ({"stepz": 1}, 2, "Did you mean 'steps'? There are: space, data, "),
+        ({"out": "train.yaml"}, 2, "out: train.yaml cannot be a folder"),
+        ({"out": "train.yaml/run"}, 2, "out: train.yaml/run cannot be a folder, because train.yaml is none"),
+        ({"out": "/proc/run"}, 2, "out: nothing can be written to /proc/run"),
         ({"steps": None}, 2, "steps"),
         ({"space": "startr"}, 2, "Did you mean 'starter'"),
         ({"space": "no.yaml"}, 4, "no search space file no.yaml"),
@@ -96,12 +101,19 @@ def test_the_path_of_the_weights_is_printed_and_a_taken_folder_refused(supersam,
 
 def test_an_interrupted_run_says_how_to_go_on(supersam, configure, monkeypatch):
     configure()
-    step = loop.train_step
+    step, times = loop.train_step, 2
 
     def interrupted(*arguments):
-        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
         return step(*arguments)
 
+    monkeypatch.setattr(loop, "train_step", interrupted)
+    at_once = supersam("train", "train.yaml")
+    assert (at_once.code, at_once.out) == (130, "")
+    assert "Interrupted at once. No state was saved yet." in at_once.err
+
+    times = 1
     monkeypatch.setattr(loop, "train_step", interrupted)
     answer = supersam("train", "train.yaml")
     assert answer.code == 130
@@ -119,8 +131,31 @@ def test_a_dry_run_tells_what_a_training_would_cost(supersam, configure, tmp_pat
     assert "shapes: 24 images" in text.out
     assert "nothing was skipped" in text.out
     assert "M parameters" in text.out
-    assert "together about" in text.out
+    assert re.search(r"together about \d+\.\d (s|min) \(", text.out)
+    assert "0.0 hours" not in text.out
     content = json.loads(answer.out)
     assert [phase["steps"] for phase in content["phases"]] == [1, 1]
     assert content["parameters"] > 4e6
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0 s"), (59, "59.0 s"), (90, "1.5 min"), (3600, "1.0 hours"), (90_000, "25.0 hours")]
+)
+def test_a_duration_has_the_unit_that_suits_it(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "message"),
+    [({}, 4, "there are no weights gone.safetensors"), ({"data": "synthetic"}, 2, "data: synthetic stands for")],
+)
+def test_validate_needs_weights_and_images_that_are_there(supersam, configure, tmp_path, values, code, message):
+    configure(**values)
+
+    answer = supersam("validate", "train.yaml", "--weights", "gone.safetensors", "--split", "val")
+
+    assert answer.code == code
+    assert answer.err.startswith(f"Error: {message}")
+    assert answer.err.count("\n") == 1
     assert not (tmp_path / "run").exists()

@@ -126,7 +126,7 @@ def test_training_on_a_broken_data_set_ends_with_one_line(tmp_path: Path, writer
 def test_images_that_show_nothing_end_the_training_with_one_line(tmp_path: Path, writer, tells) -> None:
     writer.coco(tmp_path, writer.draw(3), annotations=[])
 
-    with tells(DataError, "50 images in a row", "50 images showed no object"):
+    with tells(DataError, "50 images in a row", "50 image draws showed no object"):
         loader_of(tmp_path).draw(0, 0, 32, 1)
 
 

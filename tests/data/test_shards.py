@@ -176,7 +176,7 @@ def test_stream_that_is_mostly_damaged_ends_early(tmp_path: Path, writer, tells)
     writer.tar(tmp_path / "a.tar", files)
     skipped = Skipped()
 
-    with tells(DataError, "100 of 100 images", "annotations damaged"):
+    with tells(DataError, "100 of 100 image draws", "annotations damaged"):
         next(StreamReader(stream_of(tmp_path), 0, 0, 1, skipped, max_skipped_share=0.05))
 
 

@@ -46,7 +46,7 @@ def test_taken_counts_are_counted_once() -> None:
 def test_few_samples_are_not_judged_and_many_are(tells) -> None:
     counted(99, damaged=99).check(0.05)
     counted(100, damaged=5).check(0.05)
-    with tells(DataError, "6 of 100 images", "6 file damaged", "5.0%", "max_skipped_share", "damaged_0.jpg"):
+    with tells(DataError, "6 of 100 image draws", "6 file damaged", "5.0%", "max_skipped_share", "damaged_0.jpg"):
         counted(100, damaged=6).check(0.05)
 
 
@@ -54,7 +54,7 @@ def test_one_kind_does_not_hide_behind_another(tells) -> None:
     skipped = counted(100, damaged=50)
     skipped.see("mask", 1_000_000)
 
-    with tells(DataError, "50 of 100 images"):
+    with tells(DataError, "50 of 100 image draws"):
         skipped.check(0.05)
 
 
@@ -63,7 +63,7 @@ def test_images_without_objects_are_told_and_are_no_damage() -> None:
     skipped.unused = 90
     skipped.check(0.0)
 
-    assert skipped.summary() == "nothing was skipped of 100 images; 90 images showed no object to ask for"
+    assert skipped.summary() == "nothing was skipped of 100 image draws; 90 image draws showed no object to ask for"
 
 
 def test_summary_is_one_line_with_counts_reasons_and_an_example() -> None:
@@ -71,8 +71,19 @@ def test_summary_is_one_line_with_counts_reasons_and_an_example() -> None:
     skipped.see("mask", 5)
     skipped.add("mask", "empty", "object 3 of a.jpg")
 
-    line = "skipped 3 of 1,200 images (2 file missing, 1 file damaged) and 1 of 5 masks (1 empty); first: missing_0.jpg"
-    assert skipped.summary() == line
+    images, masks = "3 of 1,200 image draws (2 file missing, 1 file damaged)", "1 of 5 mask draws (1 empty)"
+    assert skipped.summary() == f"skipped {images} and {masks}; first: missing_0.jpg"
+
+
+def test_a_file_that_is_drawn_again_is_counted_again_and_is_one_example() -> None:
+    skipped = Skipped()
+    for name in ("a.jpg", "a.jpg", "b.jpg", "a.jpg"):
+        skipped.add("image", "file damaged", name)
+    skipped.merge(skipped.take())
+    skipped.add("image", "file damaged", "b.jpg")
+
+    assert skipped.count("image") == 5
+    assert skipped.examples["image"]["file damaged"] == ["a.jpg", "b.jpg"]
 
 
 def test_json_form_reads_back_the_same() -> None:

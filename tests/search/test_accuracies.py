@@ -1,17 +1,20 @@
 """Weights of packs and prompts, measurements kept and learnt from, halving, and the verified front."""
 
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from supersam.errors import UsageError
 from supersam.latency import Latency
-from supersam.results import Accuracy, Candidate
+from supersam.results import Accuracy, Candidate, pareto_front
 from supersam.search.accuracy_cache import AccuracyCache, cache_dir, data_fingerprint
 from supersam.search.halving import FIRST, RUNGS, Halving, Pruned, split_rungs
 from supersam.search.learning import LEAST, LearningAccuracy
 from supersam.search.objective import Objective, parse_objective
+from supersam.search.report import on_device
 from supersam.search.verify import verify
 
 PACKS = {"birds": {"point1": 0.2, "box": 0.4}, "cars": {"point1": 0.6, "box": 0.8}}
@@ -117,7 +120,7 @@ def test_rungs_take_every_image_once_and_spread_the_first_ones(n):
 def test_halving_gives_up_what_is_far_below_those_as_fast(space, rng):
     architectures = list(dict.fromkeys(space.sample(rng) for _ in range(60)))
     latency = {architecture: float(at) for at, architecture in enumerate(architectures)}
-    halving = Halving(latency.__getitem__)
+    halving = Halving(lambda architecture: [latency[architecture]])
     pruned = []
     for architecture in architectures:
         bad = int(architecture.digest, 16) % 2
@@ -128,9 +131,22 @@ def test_halving_gives_up_what_is_far_below_those_as_fast(space, rng):
 
     assert pruned
     assert all(pruned), "what rises with latency is never given up"
-    first = Halving(lambda architecture: 1.0)
+    first = Halving(lambda architecture: [1.0])
     for at, architecture in enumerate(architectures[:FIRST]):
         first.check(0, architecture, -float(at), 4)  # the first always go on
+
+
+@pytest.mark.parametrize(("other_ms", "given_up"), [(9.0, True), (0.5, False)])
+def test_halving_keeps_what_is_good_on_one_of_several_devices(space, rng, other_ms, given_up):
+    latencies = {space.sample(rng): [1.0, 1.0] for _ in range(FIRST + 4)}
+    halving = Halving(latencies.__getitem__)
+    for at, architecture in enumerate(latencies):
+        halving.check(0, architecture, 0.5 + 0.001 * at, 4)
+    weak = space.sample(rng)
+    latencies[weak] = [2.0, other_ms]
+
+    with pytest.raises(Pruned) if given_up else nullcontext():
+        halving.check(0, weak, 0.3, 4)
 
 
 def test_a_learning_accuracy_measures_what_may_be_on_the_front_and_predicts_the_rest(space, problem_of, truth, rng):
@@ -175,6 +191,19 @@ def test_the_front_is_measured_until_nothing_on_it_is_predicted(space, rng):
     assert found[candidates[0].digest].accuracy == Accuracy(0.9, "measured", (0, 1))
     assert found[candidates[5].digest].accuracy.source == "predicted"
     assert [one.digest for one in told] == [one.digest for one in reversed(candidates[:5])]
+
+
+def test_the_fronts_of_all_devices_are_measured(space, rng):
+    candidates = [made(space, rng, float(at), 0.1 * at, "predicted") for at in range(1, 6)]
+    turned = [replace(one, also={"other": Latency(9.0 - one.latency.ms, 1.0, 9.0, "measured")}) for one in candidates]
+    slow = made(space, rng, 7.0, 0.05, "predicted")  # on the front of the other device alone
+    turned.append(replace(slow, also={"other": Latency(1.0, 1.0, 1.0, "measured")}))
+
+    found = verify(turned, None, lambda a: Accuracy(0.3, "measured", (0, 1)), lambda measured: None)
+
+    fronts = pareto_front(found.values()) + pareto_front(on_device(one, "other") for one in found.values())
+    assert {one.accuracy.source for one in fronts} == {"measured"}
+    assert found[turned[-1].digest].accuracy.source == "measured"
 
 
 def test_no_more_is_measured_than_was_asked_for(space, rng):

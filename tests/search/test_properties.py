@@ -11,7 +11,8 @@ from supersam.results import Accuracy, Candidate, Run, best_within, pareto_front
 from supersam.search.feasible import fastest
 from supersam.search.problem import REACH, Device
 from supersam.search.report import why_fewer
-from supersam.search.study import Search, seeds_of
+from supersam.search.starts import corners
+from supersam.search.study import Search
 
 ONCE = settings(
     max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
@@ -94,7 +95,7 @@ def test_the_best_within_any_budget_is_found_when_all_within_reach_is_evaluated(
 def test_a_budget_nothing_comes_near_ends_with_a_reason(few, problem_of, search_of, sampler):
     problem = problem_of(few, 1e-3)
 
-    ledger = search_of(problem, sampler=sampler).optimize(10, seeds_of(few, {}), quietly)
+    ledger = search_of(problem, sampler=sampler).optimize(10, corners(few), quietly)
 
     assert not ledger.candidates
     assert len(ledger.rejected) == few.size

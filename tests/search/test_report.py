@@ -129,7 +129,10 @@ def test_a_table_has_a_line_for_each_candidate(candidates):
     rows = list(csv.DictReader(io.StringIO(to_csv(candidates))))
 
     assert [row["digest"] for row in rows] == [one.digest for one in candidates]
-    assert {row["digest"] for row in rows if row["on_front"] == "1"} == {one.digest for one in pareto_front(candidates)}
+    for source in ("measured", "predicted"):
+        front = pareto_front(one for one in candidates if one.accuracy.source == source)
+        marked = {row["digest"] for row in rows if row["on_front"] == "1" and row["accuracy_source"] == source}
+        assert marked == {one.digest for one in front}
     assert float(rows[3]["accuracy"]) == pytest.approx(candidates[3].accuracy.value, abs=1e-5)
 
 
@@ -160,6 +163,16 @@ def test_runs_of_other_tables_are_not_merged(tmp_path, candidates, tells):
     assert not (tmp_path / "both").exists()
     with tells(UsageError, "holds a run already"):
         merge([one, one], tmp_path / "two")
+
+
+@pytest.mark.parametrize(("key", "other"), [("limits", {"params_m": 2.0}), ("risk", "median")])
+def test_runs_of_other_limits_or_risk_are_not_merged(tmp_path, candidates, tells, key, other):
+    one = run_of(tmp_path / "one", candidates[:2], limits={"params_m": None})
+    two = run_of(tmp_path / "two", candidates[2:4], **{"limits": {"params_m": None}, key: other})
+
+    with tells(UsageError, f"differ in {key}"):
+        merge([one, two], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
 
 
 def test_what_mattered_is_told_of_plain_vits_too(tmp_path, vit_space):

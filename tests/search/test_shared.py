@@ -23,7 +23,7 @@ class Halved:
     """A measurement in rungs, given up like one on images."""
 
     def __init__(self, problem, truth):
-        self.truth, self.halving = truth, Halving(lambda a: problem.latencies(a)[0].ms)
+        self.truth, self.halving = truth, Halving(lambda a: [problem.latencies(a)[0].ms])
 
     def __call__(self, architecture):
         bad = int(architecture.digest, 16) % 2
@@ -52,7 +52,7 @@ def test_a_worker_that_joins_judges_by_what_all_others_saw(space, problem_of, se
 
 
 def test_halving_forgets_what_it_reached_last_when_it_learns(space, rng):
-    halving = Halving(lambda architecture: 1.0)
+    halving = Halving(lambda architecture: [1.0])
     halving.check(0, space.sample(rng), 0.5, 4)
     halving.check(1, space.sample(rng), 0.6, 8)
     assert halving.reached == [(1.0, 0.5), (1.0, 0.6)]

@@ -24,7 +24,15 @@ from optuna.trial import TrialState
 from supersam.errors import EnvironmentProblem, UsageError
 from supersam.results import Run
 from supersam.search.ledger import is_dead, this_worker
-from supersam.search.storage import SqliteStorage, close, close_storage, hide_password, open_storage
+from supersam.search.storage import (
+    SqliteStorage,
+    absolute,
+    close,
+    close_storage,
+    hide_password,
+    is_hidden,
+    open_storage,
+)
 from supersam.search.study import Recorder, Search, Worker
 from supersam.search.workers import WorkersDied, _bury, optimize_together
 
@@ -249,9 +257,54 @@ def test_the_trial_of_a_process_of_another_machine_with_the_same_number_is_not_t
     assert states == [TrialState.RUNNING, TrialState.FAIL, TrialState.WAITING]
 
 
-def test_passwords_are_hidden():
-    assert hide_password("postgresql://me:secret@host/x") == "postgresql://me:***@host/x"
-    assert hide_password("grpc://host:1234") == "grpc://host:1234"
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@host/x", "postgresql://me:***@host/x"),
+        ("postgresql://me:p/w@h/x", "postgresql://me:***@h/x"),
+        ("postgresql://me:p@w@h/x", "postgresql://me:***@h/x"),
+        ("postgresql://me:p?w@h/x", "postgresql://me:***@h/x"),
+        ("postgresql+psycopg://me@corp:pw@h:5432/x", "postgresql+psycopg://me@corp:***@h:5432/x"),
+        ("postgresql://h/x?user=me&password=secret&port=5", "postgresql://h/x?user=me&password=***&port=5"),
+        ("postgresql://h/x?sslpassword=secret", "postgresql://h/x?sslpassword=***"),
+        ("postgresql://me@h:5432/x", "postgresql://me@h:5432/x"),
+        ("grpc://host:1234", "grpc://host:1234"),
+        ("sqlite:////tmp/st.db", "sqlite:////tmp/st.db"),
+    ],
+)
+def test_passwords_are_hidden(url, shown):
+    assert hide_password(url) == shown
+    assert is_hidden(shown) == (url != shown)
+
+
+def test_a_storage_of_a_file_is_the_same_from_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert absolute("sqlite:///st.db") == f"sqlite:///{tmp_path}/st.db"
+    assert absolute("sqlite:///st.db?timeout=5") == f"sqlite:///{tmp_path}/st.db?timeout=5"
+    assert absolute("journal:///in/st.log") == f"journal:///{tmp_path}/in/st.log"
+    for same in ("sqlite:////tmp/st.db", "sqlite:///:memory:", "sqlite:///file:x?uri=true", "postgresql://me@h/x"):
+        assert absolute(same) == same
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("journal://x.log", ("names no file", "journal:///FILE", "four slashes")),
+        ("journal:x.log", ("names no file", "journal:///FILE")),
+        ("sqlite://x.db", ("names no file", "sqlite:///FILE")),
+        ("postgresql://me:p@w@h/x", ("me:***@h/x", "%40")),
+        ("grpc://localhost:abc", ("grpc://localhost:abc", "'abc'", "no number")),
+        ("postgresql://me:secret@h:abc/x", ("me:***@h", "'abc'", "no number")),
+        ("mongodb://x", ("is no storage", "four slashes")),
+    ],
+)
+def test_a_storage_that_would_be_misunderstood_is_refused_in_one_line(url, words, tells, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with tells(UsageError, *words):
+        open_storage(url)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_driver_is_told_with_the_way_to_get_it(monkeypatch, tells):

@@ -14,7 +14,8 @@ from supersam.search.halving import Pruned
 from supersam.search.ledger import Ledger
 from supersam.search.memory import memory_mb
 from supersam.search.problem import REACH, Device
-from supersam.search.study import Search, Worker, give_back, seeds_of
+from supersam.search.starts import corners
+from supersam.search.study import Search, Worker, give_back
 from supersam.space import count
 
 
@@ -26,7 +27,7 @@ def test_the_search_nears_the_true_front_and_finds_the_best_within_the_budget(sp
     problem = problem_of(space, 2.2)
     known = list(everything(problem))
 
-    ledger = search_of(problem, sampler="auto").optimize(60, seeds_of(space, {}), quietly)
+    ledger = search_of(problem, sampler="auto").optimize(60, corners(space), quietly)
 
     best = best_within(ledger.candidates.values(), 2.2)
     assert best.accuracy.value >= best_within(known, 2.2).accuracy.value - 0.002
@@ -131,9 +132,9 @@ def test_the_fastest_is_the_fastest_of_all(space, problem_of, everything):
 
 def test_the_same_seed_gives_the_same_search_and_a_continued_one_is_the_same(space, problem_of, search_of):
     problem = problem_of(space, 3.0)
-    whole = search_of(problem, sampler="auto", folder="whole").optimize(30, seeds_of(space, {}), quietly)
-    search_of(problem, sampler="auto").optimize(17, seeds_of(space, {}), quietly)
-    continued = search_of(problem, sampler="auto").optimize(30, seeds_of(space, {}), quietly)
+    whole = search_of(problem, sampler="auto", folder="whole").optimize(30, corners(space), quietly)
+    search_of(problem, sampler="auto").optimize(17, corners(space), quietly)
+    continued = search_of(problem, sampler="auto").optimize(30, corners(space), quietly)
 
     assert list(continued.candidates) == list(whole.candidates)
 
@@ -255,12 +256,3 @@ def test_a_run_in_its_own_folder_is_sqlite(few, problem_of, tmp_path, truth):
 
     study = optuna.load_study(study_name="search", storage=f"sqlite:///{run.study_file}")
     assert len([trial for trial in study.trials if trial.state is TrialState.COMPLETE]) == 3
-
-
-def test_a_search_begins_with_the_extremes_and_each_single_type(space):
-    seeds = seeds_of(space, {})
-
-    assert space.smallest() in seeds
-    assert space.largest() in seeds
-    assert len(seeds) == len(set(seeds))
-    assert all(space.contains(architecture) for architecture in seeds)

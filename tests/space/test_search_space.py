@@ -75,8 +75,8 @@ def set_key(key: str, value: Any) -> Change:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (set_key("colour", "red"), ["colour", "Extra inputs"]),
-        (set_stage(2, "stride", 2), ["stages.2.stride", "Extra inputs"]),
+        (set_key("colour", "red"), ["colour: unknown key", "There are: name, "]),
+        (set_stage(2, "stride", 2), [": stages.2.stride: unknown key", "There are: blocks, depths, "]),
         (set_stage(1, "blocks", ["vit", "repvitt"]), ["stages.1.blocks", "'repvitt'", "Did you mean 'repvit'?"]),
         (set_stage(1, "blocks", ["mamba"]), ["stages.1.blocks", "'mamba'", "vit, repvit, efficientvit, rwkv"]),
         (set_stage(1, "blocks", ["vit", "vit"]), ["stages.1.blocks", "twice"]),
@@ -114,7 +114,7 @@ def test_staged_file_that_does_not_fit_is_told_by_file_and_key(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (set_key("stages", []), ["stages", "Extra inputs"]),
+        (set_key("stages", []), ["stages: unknown key"]),
         (set_key("removable_layers", [0, 1]), ["layer 0 is fixed"]),
         (set_key("removable_layers", [2, 4]), ["layer 4 does not exist"]),
         (set_key("global_layers", [-1]), ["layer -1 does not exist"]),

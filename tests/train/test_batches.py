@@ -1,9 +1,11 @@
 """Batches: what the network sees, what is asked, and the same views for a teacher."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from supersam.data.augment import Augmentation
 from supersam.data.loader import Loader
@@ -16,6 +18,28 @@ from supersam.train.batches import make_batch
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pack(tmp_path_factory.mktemp("pack"))
+
+
+@pytest.fixture(scope="module")
+def pack_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of 256 px with a large and a small square."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "images").mkdir()
+    Image.new("RGB", (256, 256)).save(folder / "images" / "image.png")
+    squares = [[32, 32, 64, 64], [160, 160, 12, 12]]
+    annotations = [
+        {"id": number, "image_id": 1, "category_id": 1, "iscrowd": 0, "bbox": [x, y, w, h], "area": w * h,
+         "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]]}
+        for number, (x, y, w, h) in enumerate(squares, start=1)
+    ]  # fmt: skip
+    content = {
+        "images": [{"id": 1, "file_name": "image.png", "width": 256, "height": 256}],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "square"}],
+    }
+    (folder / "annotations").mkdir()
+    (folder / "annotations" / "instances_train.json").write_text(json.dumps(content))
+    return folder
 
 
 def loader_of(pack: Path, augmentation: Augmentation) -> Loader:
@@ -44,6 +68,18 @@ def test_points_lie_in_their_masks_and_boxes_around_them(tiny_config, pack):
             middle = columns.float().mean() + 0.5, rows.float().mean() + 0.5
             assert x0 < middle[0] < x1
             assert y0 < middle[1] < y1
+
+
+@pytest.mark.parametrize(("resolution", "asked"), [(64, {1}), (256, {1, 2})])
+def test_objects_of_less_than_a_cell_of_the_target_are_not_asked_for_while_others_are_there(
+    tiny_config, pack_of_two, resolution, asked
+):
+    config = config_of(tiny_config, pack_of_two, augmentation=Augmentation.none(), points_per_image=4)
+
+    targets = make_batch(loader_of(pack_of_two, config.augmentation), config, resolution, 4, 0).targets
+
+    areas = {round(16 * target.sum().item() * (256 / resolution) ** 2) for target in targets.flatten(0, 1)}
+    assert areas == {{1: 64 * 64, 2: 12 * 12}[which] for which in asked}
 
 
 def test_a_teacher_sees_the_same_views_larger(tiny_config, pack):

@@ -38,6 +38,7 @@ def load(tmp_path: Path, content: object) -> TrainConfig:
         ({"engine": {"strategy": "horovod"}}, "engine.strategy"),
         ({"augmentation": {"crop": 1}}, "augmentation.crop"),
         ({"shrinking": {"until": 0}}, "shrinking.until"),
+        ({"distillation": {"teacher": "sam.pth", "freeze_decoder": True}}, "add start_from_teacher_decoder"),
         ({"balanced_loss": {"until": 0.5, "plain_from": 0.4}}, "before until"),
     ],
 )

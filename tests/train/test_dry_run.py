@@ -2,17 +2,21 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from supersam.data.synthetic import write_pack
 from supersam.errors import DataError
 from supersam.space.parts import count
+from supersam.train import setup
 from supersam.train.config import TrainConfig
-from supersam.train.dry_run import decoder_gmacs, dry_run
+from supersam.train.dry_run import _activation_bytes, _not_counted, decoder_gmacs, dry_run
 from supersam.train.loss_model import LossModel
 from supersam.train.plan import plan_step
 from supersam.train.state import STATE_FILE, WEIGHTS_FILE
+from supersam.train.teachers import Teacher
 
 TOKENS = 7  # five of the decoder's own and two corners of a box
 
@@ -117,6 +121,26 @@ def test_memory_is_that_of_the_weights_and_of_a_graph(config, plan, build_run):
     assert 10 * logits < plan.activation_bytes < 1e9
 
 
+def test_memory_is_that_of_the_most_demanding_step_however_seldom_it_comes(changed, build_run):
+    def kept(**phase):
+        return _activation_bytes(build_run(changed(phases=[{"resolution_weights": {64: 1.0}, **phase}])), 0, 4)
+
+    often, plain = kept(correction_rounds=2), kept()
+
+    assert kept(correction_rounds=2, correction_probability=1e-9) == pytest.approx(often, rel=0.01)
+    assert often > 1.2 * plain
+    assert kept(resolution_weights={64: 1.0, 128: 1e-9}) > 1.5 * plain
+
+
+def test_a_teacher_is_said_not_to_be_counted(build_run, tiny_config):
+    teacher = Teacher("sam.pth", torch.nn.Conv2d(3, 256, 16, bias=False), 64)
+
+    told = _not_counted(SimpleNamespace(distiller=SimpleNamespace(teacher=teacher)))
+
+    assert told == "the teacher sam.pth (0.00 GB of weights, its arithmetic and activations)"
+    assert _not_counted(build_run(tiny_config)) == ""
+
+
 def test_an_average_costs_a_copy(config, plan):
     content = {name: getattr(config, name) for name in TrainConfig.model_fields}
 
@@ -132,6 +156,15 @@ def test_nothing_is_kept_and_everything_can_be_written_as_json(config, plan):
     assert [text.partition(",")[0] for text in content["data"]] == ["shapes: 12 images"]
     assert content["skipped"]["kinds"]["image"]["seen"] == 12
     assert len(content["hours"]) == 3
+
+
+def test_seeded_shapes_are_not_kept_either(changed, tmp_path, monkeypatch):
+    monkeypatch.setattr(setup, "write_pack", lambda folder: write_pack(folder, n_train=3, n_val=1, side=64))
+
+    found = dry_run(changed(data="synthetic", steps=1))
+
+    assert found.data[0].startswith("synthetic: 3 images")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_phase_that_is_too_short_for_a_step_costs_nothing(changed):

@@ -17,11 +17,12 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
         ("decoder", CPU, False, "none"),
         ("all", CPU, False, "none"),
         ("none", CPU, False, "none"),
-        ("all", GPU, False, "all"),
+        ("all", GPU, True, "all"),
+        ("all", GPU, False, "none"),
     ],
 )
 def test_bfloat16_is_left_out_where_it_is_emulated_and_that_is_said(asked, device, native, used, monkeypatch, capsys):
-    monkeypatch.setattr(engine_module, "_multiplies_bfloat16", lambda: native)
+    monkeypatch.setattr(engine_module, "_multiplies_bfloat16", lambda device: native)
 
     assert reduced_precision(Engine(autocast=asked), Workers(0, 1, device)) == used
 
@@ -29,7 +30,7 @@ def test_bfloat16_is_left_out_where_it_is_emulated_and_that_is_said(asked, devic
 
 
 def test_one_process_says_it_for_all(monkeypatch, capsys):
-    monkeypatch.setattr(engine_module, "_multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(engine_module, "_multiplies_bfloat16", lambda device: False)
 
     assert reduced_precision(Engine(autocast="all"), Workers(1, 2, CPU)) == "none"
 
@@ -37,4 +38,4 @@ def test_one_process_says_it_for_all(monkeypatch, capsys):
 
 
 def test_torch_is_asked_what_the_processor_can():
-    assert engine_module._multiplies_bfloat16() in (True, False)
+    assert engine_module._multiplies_bfloat16(torch.device("cpu")) in (True, False)

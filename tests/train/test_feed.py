@@ -1,7 +1,9 @@
 """Batches: the same whoever makes them, streams read once by somebody, and problems told in one line."""
 
 import json
+import multiprocessing
 import shutil
+import subprocess
 
 import pytest
 import torch
@@ -36,6 +38,18 @@ def test_batches_do_not_depend_on_where_a_run_begins_or_on_who_makes_them(change
         assert same(expected[0], again[0])
         assert same(expected[0], made[0])
     assert not same(alone[0][0], alone[1][0])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_carry_their_images_at_the_resolution_of_a_teacher(changed, workers):
+    feed = feed_of(changed(steps=2, engine={"loader_workers": workers}))
+    feed.teacher_resolution = 128
+
+    shown = [batch for step in feed.batches(0) for batch in step]
+
+    assert [batch.images.shape[-1] for batch in shown] == [64, 64]
+    assert [batch.teacher_images.shape[-1] for batch in shown] == [128, 128]
+    assert next(feed_of(changed(steps=2)).batches(0))[0].teacher_images is None
 
 
 def test_two_processes_share_the_batches_of_one_that_accumulates_two(changed):
@@ -90,8 +104,28 @@ def test_too_much_damage_is_one_line_also_out_of_a_worker(changed, shapes, tmp_p
         image.write_bytes(b"no image")
     config = changed(data=damaged, steps=60, images_per_step=2, engine={"loader_workers": workers})
 
+    feed = feed_of(config)
+
     with tells(DataError, "file damaged"):
-        list(feed_of(config).batches(0))
+        list(feed.batches(0))
+    assert feed.skipped.count("image") == feed.skipped.seen["image"] == 50
+
+
+def test_a_worker_is_ended_by_its_training_and_by_nobody_else(changed):
+    batches = feed_of(changed(steps=9, engine={"loader_workers": 1})).batches(0)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+
+    for name in ("TERM", "INT"):  # of another process, as a terminal and a scheduler send it to the whole group
+        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+    assert len(list(batches)) == 8  # torch raises here when a worker has died
+
+    batches = feed_of(changed(steps=9, engine={"loader_workers": 1})).batches(0)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    worker.terminate()
+    worker.join(60)
+    assert worker.exitcode == 0
 
 
 class Recorded:

@@ -13,9 +13,10 @@ from supersam import _paths
 from supersam.checkpoints.files import load_checkpoint
 from supersam.checkpoints.supernets import AVERAGE, load_supernet
 from supersam.data.synthetic import write_pack
-from supersam.errors import CheckpointError, ConfigError, DivergedError, MissingError
+from supersam.errors import CheckpointError, ConfigError, DivergedError, EnvironmentProblem, MissingError
 from supersam.train import loop, setup
 from supersam.train.loop import train
+from supersam.train.progress import LOG_FILE
 from supersam.train.state import STATE_FILE, WEIGHTS_FILE, record_of, restore
 from supersam.train.step import train_step
 
@@ -280,8 +281,9 @@ def test_another_teacher_is_refused_when_a_run_goes_on(begun, build_run, monkeyp
 
 
 @pytest.mark.parametrize("moment", ["write", "rename"])
-def test_a_checkpoint_half_written_never_replaces_a_whole_one(begun, changed, monkeypatch, moment):
+def test_a_checkpoint_half_written_never_replaces_a_whole_one(begun, changed, monkeypatch, moment, tells):
     """The machine stops (here: the disk is full) while the second state is written."""
+    (begun.out / LOG_FILE).unlink()  # which would fail before
     before = (begun.out / STATE_FILE).read_bytes()
 
     def fail(*_):
@@ -291,14 +293,32 @@ def test_a_checkpoint_half_written_never_replaces_a_whole_one(begun, changed, mo
         monkeypatch.setattr(_paths.os, "fsync", fail)
     else:
         monkeypatch.setattr(_paths.Path, "replace", fail)
-    with pytest.raises(OSError, match="No space left"):
-        train(changed(steps=2), resume=True)
+    with tells(EnvironmentProblem, str(begun.out), "No space left", "--resume"):
+        train(changed(steps=3, checkpoint_minutes=1e-9), resume=True)
 
     assert (begun.out / STATE_FILE).read_bytes() == before
     assert not [path for path in begun.out.iterdir() if path.name.startswith(".training")]
     monkeypatch.undo()
     train(changed(steps=2), resume=True)
     assert load_checkpoint(begun.out / STATE_FILE).record["step"] == 2
+
+
+def test_a_full_disk_does_not_hide_what_ended_a_run(changed, monkeypatch):
+    def fail(*_):
+        monkeypatch.setattr(_paths.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
+        raise DivergedError("nan")
+
+    monkeypatch.setattr(loop, "train_step", fail)
+    with pytest.raises(DivergedError, match="nan"):
+        train(changed())
+
+
+def test_a_log_that_cannot_be_written_is_one_line(changed, tells):
+    config = changed(steps=1)
+    (config.out / LOG_FILE).mkdir(parents=True)
+
+    with tells(EnvironmentProblem, str(config.out), "Is a directory"):
+        train(config)
 
 
 def test_what_a_killed_process_left_is_cleared_away_on_resuming(begun, changed):
@@ -342,7 +362,7 @@ def test_damaged_images_are_skipped_and_reported(changed, shapes, tmp_path, caps
     told = json.loads((config.out / "skipped.json").read_text())["kinds"]["image"]
     assert told["skipped"] > 0
     assert broken.name in told["reasons"]["file damaged"]["examples"][0]
-    assert f"{told['skipped']} of {told['seen']} images" in capsys.readouterr().err
+    assert f"{told['skipped']} of {told['seen']} image draws" in capsys.readouterr().err
 
 
 def test_a_gradient_that_is_not_finite_ends_the_run_before_it_touches_weights_or_checkpoint(tiny_config, monkeypatch):

@@ -33,6 +33,12 @@ def test_the_rate_rises_linearly_then_falls_by_half_a_cosine():
     assert rates[4:] == sorted(rates[4:], reverse=True)
 
 
+def test_a_short_training_warms_up_for_half_of_its_steps_and_reaches_its_peak():
+    config = Optimization(learning_rate=1.0, warmup_steps=50)
+
+    assert [learning_rate_at(step, 8, config) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
 def test_without_warm_up_the_first_rate_is_the_peak():
     assert learning_rate_at(0, 10, Optimization(learning_rate=0.3, warmup_steps=0)) == 0.3
 
@@ -77,12 +83,17 @@ def test_setting_the_rate_keeps_the_groups_factors(objective):
     assert all(group["lr"] == 0.2 * group["rate_factor"] for group in optimizer.param_groups)
 
 
-def test_vectors_are_not_decayed(objective):
-    optimizer = make_optimizer(objective, Optimization(weight_decay=0.3))
+def test_vectors_positions_and_prompts_are_not_decayed(tiny_vit):
+    objective = Objective(Sam(Supernet(tiny_vit)))
+    names = {id(parameter): name for name, parameter in objective.named_parameters()}
 
-    for group in optimizer.param_groups:
-        wanted = {0.3 if parameter.ndim >= 2 else 0.0 for parameter in group["params"]}
-        assert wanted == {group["weight_decay"]}
+    groups = make_optimizer(objective, Optimization(weight_decay=0.3)).param_groups
+
+    decays = {names[id(one)]: (group["weight_decay"], one.ndim) for group in groups for one in group["params"]}
+    told = ("pos_embed", "rel_pos", "prompt_encoder")
+    assert {word for word in told for name in decays if word in name} == set(told)
+    for name, (decay, ndim) in decays.items():
+        assert decay == (0.0 if ndim < 2 or any(word in name for word in told) else 0.3), name
 
 
 def test_the_state_comes_back_for_the_parameters_that_have_one(objective):

@@ -72,6 +72,18 @@ def test_batches_of_all_resolutions_have_about_as_many_pixels(tiny_config):
     assert counts == {128: 128, 256: 32, 512: 8, 1024: 2}
 
 
+@pytest.mark.parametrize(("asked", "drawn"), [(1, 1), (2, 2), (5, 2)])
+def test_the_largest_images_come_in_twos_unless_one_is_asked_for(tiny_config, asked, drawn):
+    config = tiny_config.model_copy(update={"images_per_step": asked})
+
+    assert images_of_batch(config, load_space("starter"), 1024) == drawn
+
+
+def test_removal_where_nothing_can_be_removed_is_refused(changed, build_run, tells):
+    with tells(ConfigError, "removal_probability", "tiny has no layer to remove"):
+        build_run(changed(removal_probability=0.5))
+
+
 @pytest.mark.parametrize("resolution", [300, 0])
 def test_a_resolution_that_does_not_fit_the_space_is_refused(changed, build_run, tells, resolution):
     with tells(ConfigError, "resolution_weights do not fit the space tiny"):

@@ -22,11 +22,13 @@ def rows_of(folder):
 
 
 def test_the_log_has_a_row_every_few_steps_and_none_twice(changed):
-    train(changed(steps=5))
-    train(changed(steps=6), resume=True)
+    logged = []
+    for steps in (1, 5, 6):  # the last step has a row, until a longer run goes on from there
+        train(changed(steps=steps), resume=steps > 1)
+        logged.append([int(row["step"]) for row in rows_of(changed().out)])
 
+    assert logged == [[1], [2, 4, 5], [2, 4, 6]]
     rows = rows_of(changed().out)
-    assert [int(row["step"]) for row in rows] == [2, 4, 6]
     assert list(rows[0]) == [*COLUMNS, *LOSSES]
     assert [int(row["images"]) for row in rows] == [4, 8, 12]
     assert all(float(row[name]) > 0 for row in rows for name in ("images_per_s", "gradient_norm", *LOSSES))
@@ -38,10 +40,10 @@ def test_steps_that_will_run_again_and_a_row_that_was_cut_off_are_forgotten(tmp_
     row = ",1" * (header.count(","))
     (tmp_path / LOG_FILE).write_text(f"{header}\n10{row}\n20{row}\n30{row}\n1")
 
-    forget_after(tmp_path, 20)
+    forget_after(tmp_path, 20, 40)
 
     assert (tmp_path / LOG_FILE).read_text() == f"{header}\n10{row}\n20{row}\n"
-    forget_after(tmp_path / "nothing", 20)
+    forget_after(tmp_path / "nothing", 20, 40)
 
 
 def test_a_subnet_alone_has_no_largest_and_no_smallest(changed):
@@ -53,11 +55,13 @@ def test_a_subnet_alone_has_no_largest_and_no_smallest(changed):
     assert row["largest"] == row["smallest"] == row["random"] == ""
 
 
-def test_lines_tell_losses_speed_and_what_is_left(changed, capsys):
-    train(changed(steps=2))
+def test_lines_tell_losses_speed_and_what_is_left_from_the_first_step_on(changed, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "LOG_EVERY", 3)
+    train(changed(steps=4))
 
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
-    assert line.startswith("step 2/2  loss ")
+    *others, line = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
+    assert [other.partition("  ")[0] for other in others] == ["step 1/4", "step 3/4"]
+    assert line.startswith("step 4/4  loss ")
     for word in ("largest", "smallest", "random", "images/s", "eta 0 min"):
         assert word in line
 

@@ -63,14 +63,16 @@ def test_where_nothing_is_wrong_the_object_is_clicked_again():
     assert labels.item() == 1
 
 
-def test_an_object_too_small_to_see_still_gets_a_click_on_the_image():
-    points, labels = corrective_clicks(
-        torch.full((1, 1, SIDE, SIDE), -9.0), 0.2 * square(3, 4)[None, None], generator()
-    )
+@pytest.mark.parametrize("found", [(0, 0), (3, 4), (2, 5)])
+def test_an_object_too_thin_for_half_a_pixel_is_where_it_covers_most(found):
+    answer, target = square(*found), 0.4 * square(3, 4)
+    target[3, 4] = 0.2  # touched, but less
 
-    assert (points >= 0).all()
-    assert (points < FRAME).all()
-    assert labels.item() == 0
+    points, labels = corrective_clicks((20 * answer - 10)[None, None], target[None, None], generator())
+
+    place = tuple(index.item() for index in pixels_of(points[0, 0]))
+    assert labels.item() == (place == (3, 3))
+    assert (place == (3, 3)) == (found != (2, 5))  # too much was found there: what is beside the object is wrong
 
 
 def test_clicks_depend_on_the_seed_alone():

@@ -133,6 +133,15 @@ def test_attentive_sampling_is_uniform_while_the_prediction_learns(tiny_staged, 
         assert found == uniform(tiny_staged, 64, random.Random(seed))
 
 
+def test_what_shrinking_leaves_the_same_runs_once(tiny_vit, rng):
+    allowed = allowed_at(tiny_vit.variables(), Shrinking(order=("mlp",)), 0.0)
+    only = {name: choices[-1:] for name, choices in allowed.items()}
+
+    found = subnets_of_step(tiny_vit, Phase(subnets="sandwich"), 64, rng, LossModel(tiny_vit), Attentive(), only)
+
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize(("rule", "number"), [("sandwich", 4), ("uniform", 1), ("attentive", 1)])
 def test_a_phase_says_how_many_subnets_a_step_has(tiny_space, rng, rule, number):
     losses = LossModel(tiny_space)
