@@ -206,6 +206,7 @@ def draw(found: Values) -> None:
             _curve(right, found, (truth, name, "regret"), colour[name], 100)
         left.set(xscale="log", xlabel="evaluations", ylabel="share of the true hypervolume", title=truth)
         right.set(xlabel="evaluations within a budget", ylabel="accuracy missing, points", title=truth)
+        right.set_visible(bool(right.get_lines()))  # empty where budgets were not run
         left.axhline(0.98, color="grey", linewidth=0.5)
     lines = {line.get_label(): line for axis in axes.flat for line in axis.get_lines() if line.get_label() in names}
     figure.legend(list(lines.values()), list(lines), loc="outside right upper", fontsize=8)
