@@ -20,6 +20,7 @@ from supersam.search.problem import Problem
 from supersam.space import AnyArchitecture
 
 ACCURACY = "accuracy"  # attribute of a trial: the fields of ``Accuracy``
+UNBEGUN_S = 60.0  # between taking a trial and signing it, which is a matter of milliseconds
 LOST_AFTER_S, LOST_FACTOR = 600.0, 10.0  # at least so long, and so many times the slowest evaluation
 OPEN = (TrialState.RUNNING, TrialState.WAITING)
 
@@ -162,6 +163,18 @@ def lost_trials(trials: Sequence[FrozenTrial], now: float) -> list[FrozenTrial]:
     patience = max(LOST_AFTER_S, LOST_FACTOR * max(took, default=0.0))
     running = (trial for trial in trials if trial.state is TrialState.RUNNING)
     return [trial for trial in running if now - trial.user_attrs.get(BEGAN, now) > patience]
+
+
+def unbegun_trials(trials: Sequence[FrozenTrial], now: float) -> list[FrozenTrial]:
+    """Return the open trials that nobody has signed for long: their workers died between taking and beginning them.
+
+    No storage notices these, because no heart has beaten for them yet.
+
+    Args:
+        now: seconds since 1970.
+    """
+    unsigned = (trial for trial in trials if trial.state is TrialState.RUNNING and WORKER not in trial.user_attrs)
+    return [trial for trial in unsigned if trial.datetime_start and now - trial.datetime_start.timestamp() > UNBEGUN_S]
 
 
 def worker_of(trial: FrozenTrial) -> str:

@@ -32,6 +32,7 @@ from supersam.search.ledger import (
     is_dead,
     lost_trials,
     this_worker,
+    unbegun_trials,
     worker_of,
 )
 from supersam.search.problem import Problem
@@ -44,7 +45,7 @@ PATIENCE = 20  # proposals for each trial before a small space counts as exhaust
 STUCK = 10  # proposals in a row that led to nothing, before a random one is queued
 RUNNING = (TrialState.RUNNING,)
 LOOK_EVERY_S = 0.2  # for whether another worker's claim still stands
-LOOK_FOR_LOST_S = 60.0  # for trials whose workers are gone, where the storage has no heartbeats
+LOOK_FOR_LOST_S = 60.0  # for trials whose workers are gone and which the storage does not notice
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -270,7 +271,7 @@ class Worker:
         return enough or judged >= self.problem.space.size or self.ledger.n_proposals >= PATIENCE * n_trials
 
     def _look_for_lost(self) -> None:
-        if not self._beats and time.monotonic() - self._looked > LOOK_FOR_LOST_S:
+        if time.monotonic() - self._looked > LOOK_FOR_LOST_S:
             self._looked = time.monotonic()
             give_back_lost(self.study)
 
@@ -283,6 +284,8 @@ class Worker:
                 return
 
     def _objective(self, trial: Trial) -> Sequence[float]:
+        if self._beats:
+            self.study._storage.record_heartbeat(trial._trial_id)  # at once: who dies before the first is not noticed
         trial.set_user_attr(WORKER, this_worker())
         if not self._beats:
             trial.set_user_attr(BEGAN, time.time())
@@ -350,12 +353,12 @@ def give_back(study: optuna.Study, trial: FrozenTrial) -> None:
         study.tell(trial.number, state=TrialState.FAIL)
     except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
         return  # another was faster
-    if trial.params:  # else it had not been proposed yet
+    if trial.params or "fixed_params" in trial.system_attrs:  # else it had not been proposed yet
         retry(study, trial)
 
 
 def give_back_lost(study: optuna.Study) -> None:
-    """Where the storage has no heartbeats, queue the trials once more that run hopelessly long."""
-    if not has_heartbeat(study):
-        for trial in lost_trials(study.get_trials(deepcopy=False), time.time()):
-            give_back(study, trial)
+    """Queue the trials once more that nobody has begun; where the storage has no heartbeats, also those that run on."""
+    trials, now = study.get_trials(deepcopy=False), time.time()
+    for trial in unbegun_trials(trials, now) + ([] if has_heartbeat(study) else lost_trials(trials, now)):
+        give_back(study, trial)

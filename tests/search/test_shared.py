@@ -142,8 +142,31 @@ def test_a_database_has_heartbeats_of_its_own(few, problem_of, truth, tmp_path):
     study = Search(run, problem_of(few), truth, 0, "random").open_study()
 
     assert has_heartbeat(study)
-    give_back_lost(study)  # nothing for us to do
+    give_back_lost(study)  # nothing to do
     assert study.trials == []
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_a_queued_trial_that_a_dead_worker_took_and_never_began_is_queued_again(
+    few, problem_of, truth, tmp_path, monkeypatch, storage
+):
+    run = Run(tmp_path / "run")
+    run.start({})
+    url = None if storage == "sqlite" else f"journal:///{tmp_path}/study.log"
+    study = Search(run, problem_of(few), truth, 0, "random", url).open_study()
+    study.enqueue_trial(few.encode(few.smallest()))
+    study.ask()  # and then it was killed
+
+    give_back_lost(study)
+    assert [trial.state for trial in study.trials] == [TrialState.RUNNING], "too soon to tell"
+    monkeypatch.setattr("supersam.search.ledger.UNBEGUN_S", -1.0)
+    give_back_lost(study)
+
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    assert study.ask().suggest_categorical("resolution", few.resolutions) == few.smallest().resolution
+    waiting = study.trials[-1].system_attrs["fixed_params"]
+    assert waiting == few.encode(few.smallest())
 
 
 def test_a_worker_whose_trial_was_given_to_another_meanwhile_goes_on(space, problem_of, search_of, truth):
