@@ -62,7 +62,7 @@ class Bench:
         self.sam = Sam(Supernet(self.space)).train()
         self.loader = Loader(open_sources(data, config.split), config.augmentation, seed=0, cache_gb=config.cache_gb)
         self.optimizer = make_optimizer(self.sam, config.optimization)
-        self.average = WeightAverage(self.sam, 0.998)
+        self.average = WeightAverage(self.sam, config.optimization.ema)
 
     def step(self, resolution: int, architecture: AnyArchitecture, number: int) -> dict[str, float]:
         """Return the CPU seconds of the parts of one step."""
@@ -83,7 +83,7 @@ class Bench:
         clock.lap("decoder backward")
         embedding.backward(apart.grad)
         clock.lap("encoder backward")
-        torch.nn.utils.clip_grad_norm_(self.sam.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.sam.parameters(), self.config.optimization.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update(number)

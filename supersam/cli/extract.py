@@ -27,8 +27,6 @@ def extract(
 
     if output.suffix != ".safetensors":
         raise UsageError(f"{output} must end in .safetensors")
-    if digest == "best" and run != _subnets.STARTER:
-        _check_finished(Path(run))
     architecture, found = _subnets.resolve(run, digest)
     pixels, source = _subnets.picture(image, data)
     model, weights_file = _subnets.load_supernet_of(run, weights)
@@ -63,20 +61,3 @@ def extract(
     print(f"{output}  {architecture.digest}  encoder {params:.3f} M parameters  sha256 {sha256}")
     say(f"largest difference to the supernet's output on {source}: {difference:g}")
     say(f"BatchNorm statistics: {calibration}")
-
-
-def _check_finished(folder: Path) -> None:
-    """Refuse the best of a run whose search was interrupted, with what finishes it."""
-    from supersam.errors import MissingError
-    from supersam.results import Run
-
-    run = Run(folder)
-    if not run.exists or run.result_file.is_file():
-        return
-    parts = run.question().get("merged_from")
-    if parts:
-        raise MissingError(f"{folder} has no result; merge again: supersam show {' '.join(parts)} --out NEW")
-    raise MissingError(
-        f"{folder} has no result yet, its search was interrupted with {len(run.candidates())} evaluated; finish it "
-        f"with: supersam search --resume --out {folder} --trials N (as many as were asked for; default: 200)"
-    )

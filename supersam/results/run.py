@@ -145,11 +145,9 @@ class Run:
         )
 
     def _best_digest(self) -> str:
-        self.question()
+        question = self.question()
         if not self.result_file.is_file():
-            raise MissingError(
-                f"{self.folder} has no result yet; finish it with: supersam search --resume --out {self.folder}"
-            )
+            raise MissingError(self._why_no_result(question.get("merged_from")))
         try:
             best = json.loads(self.result_file.read_text())["best"]
             digest = None if best is None else str(best["digest"])
@@ -158,6 +156,15 @@ class Run:
         if digest is None:
             raise UsageError(f"nothing in {self.folder} met its budget, so there is no best; name a digest instead")
         return digest
+
+    def _why_no_result(self, parts: list[str] | None) -> str:
+        if parts:
+            return f"{self.folder} has no result; merge again: supersam show {' '.join(parts)} --out NEW"
+        return (
+            f"{self.folder} has no result yet, its search was interrupted with {len(self.candidates())} evaluated; "
+            f"finish it with: supersam search --resume --out {self.folder} --trials N (as many as were asked for; "
+            "default: 200)"
+        )
 
 
 def list_runs(folder: Path) -> list[Run]:

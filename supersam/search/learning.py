@@ -21,9 +21,8 @@ class LearningAccuracy:
     """Measures while there is a budget of measurements and a prediction would not do, else predicts.
 
     A prediction does where even its upper 95 % bound is below what is known to be reached at its latency on every
-    device. Workers of
-    one study learn from each other's measurements, and share the budget of them (one that is being spent does not
-    count yet, so that there may be one more for each further worker).
+    device. Workers of one study learn from each other's measurements, and share the budget of them (one that is being
+    spent does not count yet, so that there may be one more for each further worker).
     """
 
     def __init__(self, measure: AccuracySource, problem: Problem, n_measurements: int) -> None:

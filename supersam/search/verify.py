@@ -24,10 +24,10 @@ def verify(
     found = {candidate.digest: candidate for candidate in candidates}
     done = 0
     while most is None or done < most:
-        waiting = {one.digest for one in _on_fronts(found.values()) if one.accuracy.source == "predicted"}
+        waiting = [found[one.digest] for one in _on_fronts(found.values()) if one.accuracy.source == "predicted"]
         if not waiting:
             break
-        chosen = max((found[digest] for digest in found if digest in waiting), key=lambda one: one.accuracy.value)
+        chosen = max(waiting, key=lambda one: one.accuracy.value)
         measured = Candidate(chosen.architecture, measure(chosen.architecture), chosen.latency, chosen.also)
         found[chosen.digest] = measured
         on_measured(measured)
