@@ -1,40 +1,50 @@
-"""How many workers a storage bears: simulated workers on a real PostgreSQL, in one go of processes and threads.
+"""What a storage costs a search of 10, 100 and 1,000 workers: ten real ones, and the open trials of the others.
 
     python experiments/0003-search/scale.py               # a PostgreSQL server of its own; goes on where it was stopped
     python experiments/0003-search/scale.py --through grpc
     python experiments/0003-search/scale.py report
 
-Each simulated worker asks, suggests, claims and tells as ``supersam search`` does and sleeps as long as an evaluation
-would take. Reported are evaluations for each second, and which share of a worker's time was not its evaluation.
-Workers, server and proxy share this machine, so what it says of many workers is the least a storage bears.
+Each worker asks, suggests, claims and tells as ``supersam search`` does, on a real PostgreSQL, and sleeps as long as an
+evaluation would take. What grows with the number of workers is the number of open trials that each of them reads; so
+beside the ten that work, the trial of every other lies open and claimed, and nobody works on it (a thousand workers
+of Python find no room here). Reported is the CPU that an evaluation costs a worker, the database and the proxy: CPU,
+not wall, seconds, so that other work on the machine changes little. From that follows how many workers a core bears.
 """
 
 import argparse
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import postgresql
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState, create_trial
 from records import HERE, Records, stoppable, table, write_between
 
 from supersam.latency import load_table
 from supersam.results import Accuracy, Run
+from supersam.search.history import DIGEST, WORKER
 from supersam.search.problem import Device, Problem
 from supersam.search.storage import close
-from supersam.search.study import Search, Worker
+from supersam.search.study import PATIENCE, Search, Worker
 from supersam.space import AnyArchitecture, load_space
 
-COLUMNS = ["through", "workers", "evaluations", "seconds_each", "seconds", "per_second", "share_not_evaluating",
-           "cores", "load"]  # fmt: skip
-PROCESSES = 20  # at once; more workers are threads of them
+COLUMNS = ["through", "workers", "evaluations", "seconds_each", "seconds", "cpu_s_of_worker", "cpu_s_of_database",
+           "cpu_s_of_proxy", "cores", "load"]  # fmt: skip
+REAL = 10  # workers that work
 PATIENCE_S = 600  # for all processes to be there
+COSTS = ["cpu_s_of_worker", "cpu_s_of_database", "cpu_s_of_proxy"]  # for each evaluation
+EVALUATION_S = 30.0
+TICKS = os.sysconf("SC_CLK_TCK")
 PROXY = (
     "import sys, warnings; warnings.simplefilter('ignore')\n"
     "from optuna.storages import run_grpc_proxy_server\n"
@@ -58,70 +68,112 @@ class Sleeping:
 def search_of(folder: Path, url: str, name: str, seconds: float, sampler: str) -> Search:
     """Return the search every worker takes part in."""
     problem = Problem(load_space("starter"), (Device("jetson-orin", load_table("jetson-orin")),))
-    run = Run(folder)
+    run = Run(folder / "run")
     run.start({})
     return Search(run, problem, Sleeping(seconds), 0, sampler, url, name)
 
 
-def work(search: Search, n_trials: int, n_threads: int, ready: Barrier) -> None:
-    """Be some workers, from when all processes are there."""
-    from threading import Thread
+def leave_open(search: Search, count: int) -> None:
+    """Leave trials open as those of workers elsewhere: proposed, claimed, under way."""
+    study, rng, space = search.open_study(), random.Random(0), search.problem.space
+    distributions = {name: CategoricalDistribution(allowed) for name, allowed in space.variables().items()}
+    for _ in range(count):
+        architecture = space.sample(rng)
+        claimed = {WORKER: "elsewhere:1", DIGEST: architecture.digest}
+        study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=space.encode(architecture),
+                distributions=distributions,
+                user_attrs=claimed,
+            )
+        )
+    close(study)
 
-    def one() -> None:
-        worker = Worker(search)
-        worker.work(n_trials, lambda ledger: None)
-        close(worker.study)
 
+def work(search: Search, n_trials: int, ready: Barrier, spent: "Queue[float]") -> None:
+    """Be a worker, from when all are there, and tell the CPU seconds it took."""
+    worker = Worker(search)
     ready.wait()
-    threads = [Thread(target=one) for _ in range(n_threads)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    began = time.process_time()
+    worker.work(n_trials, lambda ledger: None)
+    spent.put(time.process_time() - began)
+    close(worker.study)
 
 
-def simulate(folder: Path, url: str, n_workers: int, arguments: argparse.Namespace) -> tuple[int, float]:
-    """Return how many evaluations were made and how long it took."""
-    search = search_of(folder, url, f"scale-{n_workers}", arguments.seconds, arguments.sampler)
-    search.prepare([])
-    n_processes = min(n_workers, PROCESSES)
-    shares = [n_workers // n_processes + (at < n_workers % n_processes) for at in range(n_processes)]
+def simulate(search: Search, n_trials: int) -> tuple[int, float, float]:
+    """Return how many evaluations were made, the wall seconds it took and the CPU seconds of the workers."""
     context = multiprocessing.get_context("spawn")
-    n_trials, ready = arguments.trials * n_workers, context.Barrier(n_processes + 1, timeout=PATIENCE_S)
-    processes = [context.Process(target=work, args=(search, n_trials, n, ready), daemon=True) for n in shares]
+    ready, spent = context.Barrier(REAL + 1, timeout=PATIENCE_S), context.Queue()
+    processes = [context.Process(target=work, args=(search, n_trials, ready, spent), daemon=True) for _ in range(REAL)]
     for process in processes:
         process.start()
     ready.wait()  # starting Python is not what a storage bears
     began = time.monotonic()
+    used = sum(spent.get() for _ in processes)
     for process in processes:
         process.join()
     took = time.monotonic() - began
     study = search.open_study()
     done = sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False))
     close(study)
-    return done, took
+    return done, took, used
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process and all its children, those that ended too (Linux)."""
+    fields = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            found = file.read_text()
+        except OSError:  # it ended meanwhile
+            continue
+        fields[int(file.parent.name)] = found.rpartition(")")[2].split()
+    family, seconds = {pid}, 0.0
+    for one in sorted(fields):  # children have later numbers, unless the numbers have wrapped around
+        if one == pid or int(fields[one][1]) in family:
+            family.add(one)
+            seconds += sum(map(int, fields[one][11:15])) / TICKS
+    return seconds
 
 
 @contextmanager
-def storage(through: str, n_workers: int) -> Iterator[str]:
-    """Start a PostgreSQL server, and Optuna's proxy in front of it where it is asked for; yield the URL for workers."""
-    with postgresql.server(connections=3 * n_workers + 20 if through == "postgresql" else 100) as url:
+def storage(through: str) -> Iterator[tuple[str, int, int | None]]:
+    """Start a PostgreSQL server, and Optuna's proxy where it is asked for; yield the workers' URL and the processes."""
+    with postgresql.server() as url:
+        database = next(int(p.parent.name) for p in Path("/proc").glob("[0-9]*/stat") if _is_server(p))
         if through == "postgresql":
-            yield url
+            yield url, database, None
             return
         port = postgresql.free_port()
         proxy = subprocess.Popen([sys.executable, "-c", PROXY, url, str(port)])
         try:
-            yield f"grpc://127.0.0.1:{port}"
+            yield f"grpc://127.0.0.1:{port}", database, proxy.pid
         finally:
             proxy.terminate()
             proxy.wait()
 
 
+def _is_server(stat: Path) -> bool:
+    try:
+        name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+    except OSError:
+        return False
+    return name == "postgres" and int(rest.split()[1]) == os.getpid()
+
+
 def report(kept: Records) -> None:
     """Write the table of the README."""
     rows = sorted(kept.rows(), key=lambda row: (row["through"], int(row["workers"])))
-    write_between("scale", table(COLUMNS, [[row[name] for name in COLUMNS] for row in rows]))
+    cells = [[*(row[name] for name in (*COLUMNS[:3], *COSTS)), f"{_workers_of_a_core(row):,.0f}"] for row in rows]
+    head = ["through", "workers", "evaluations", "CPU s of the worker", "... of the database", "... of the proxy",
+            f"workers a core of the server bears, of evaluations of {EVALUATION_S:g} s"]  # fmt: skip
+    write_between("scale", table(head, cells))
+
+
+def _workers_of_a_core(row: dict[str, str]) -> float:
+    """Return how many workers the busier of database and proxy bears with one core; the proxy is one process."""
+    return EVALUATION_S / max(float(row["cpu_s_of_database"]), float(row["cpu_s_of_proxy"]))
 
 
 def run(kept: Records, chosen: argparse.Namespace) -> None:
@@ -132,13 +184,18 @@ def run(kept: Records, chosen: argparse.Namespace) -> None:
             continue
         load = round(os.getloadavg()[0], 1)  # of others, before it begins
         print(f"{n_workers} workers: at least {chosen.trials * chosen.seconds:.0f} s", flush=True)
-        with TemporaryDirectory(prefix="supersam-scale-") as folder, storage(chosen.through, n_workers) as url:
-            n, took = simulate(Path(folder), url, n_workers, chosen)
-        idle = max(0.0, 1 - n * chosen.seconds / (took * n_workers))
-        figures = [n, chosen.seconds, round(took, 1), round(n / took, 3), round(idle, 3)]
-        values = [chosen.through, n_workers, *figures, os.cpu_count(), load]
+        with TemporaryDirectory(prefix="supersam-scale-") as folder, storage(chosen.through) as (url, *pids):
+            search = search_of(Path(folder), url, "scale", chosen.seconds, chosen.sampler)
+            search.prepare([])
+            leave_open(search, n_workers - REAL)
+            before = [cpu_s(pid) if pid else 0.0 for pid in pids]
+            # a search gives up after PATIENCE proposals for each evaluation, and the open trials are proposals
+            n, took, of_workers = simulate(search, max(chosen.trials * REAL, 2 * n_workers // PATIENCE))
+            of_servers = [cpu_s(pid) - then if pid else 0.0 for pid, then in zip(pids, before, strict=True)]
+        costs = [round(spent / n, 3) for spent in (of_workers, *of_servers)]
+        values = [chosen.through, n_workers, n, chosen.seconds, round(took, 1), *costs, os.cpu_count(), load]
         kept.append(dict(zip(COLUMNS, values, strict=True)))
-        print(f"{n_workers} workers: {n / took:.2f} evaluations a second, {idle:.0%} not evaluating", flush=True)
+        print(*values, flush=True)
 
 
 if __name__ == "__main__":
@@ -146,8 +203,8 @@ if __name__ == "__main__":
     parser.add_argument("what", nargs="?", choices=["run", "report"], default="run")
     parser.add_argument("--through", choices=["postgresql", "grpc"], default="postgresql")
     parser.add_argument("--workers", default="10,100,1000")
-    parser.add_argument("--trials", type=int, default=5, help="for each worker")
-    parser.add_argument("--seconds", type=float, default=30.0, help="that one evaluation takes")
+    parser.add_argument("--trials", type=int, default=5, help="of each real worker")
+    parser.add_argument("--seconds", type=float, default=1.0, help="that one evaluation takes")
     parser.add_argument("--sampler", default="random")
     arguments = parser.parse_args()
     records = Records(HERE / "scale.csv", COLUMNS)

@@ -8,6 +8,7 @@ python experiments/0010-ranking/ranking.py report              # results.csv, fi
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -38,7 +39,9 @@ def run(arguments: argparse.Namespace) -> None:
     command = [sys.executable, "-m", "supersam", "validate", arguments.config, "--weights", weights, "--front"]
     command += ["--architectures", arguments.architectures, "--repeated", arguments.repeated]
     command += ["--images", arguments.images, "--masks", arguments.masks, "--workers", arguments.workers]
-    code = subprocess.run([str(word) for word in command], check=False).returncode
+    validate = subprocess.Popen([str(word) for word in command])
+    signal.signal(signal.SIGTERM, lambda *_: validate.terminate())  # it saves its state
+    code = validate.wait()
     if code:
         sys.exit(code)
     shutil.copy(config.out / "ranking.json", arguments.folder / "ranking.json")
@@ -80,7 +83,13 @@ def report(folder: Path) -> None:
     goal = (
         f"Goal, tau of at least {found['goal']['kendall']} or {found['goal']['share_of_ceiling']:.0%} of the ceiling: "
         f"**{'met' if found['goal']['met'] else 'not met'}**"
-        + ("." if share is None else f"; on the subnets trained twice tau is {share:.0%} of the ceiling.")
+        + ("." if share is None else f"; on the subnets trained twice tau is {share:.0%} of the ceiling")
+        + ("" if share is None else "." if found["ceiling_is_known"] else ", but that may be 0: so it is no measure.")
+    )
+    noise = "" if found["noise"] is None else f", and one training by {100 * found['noise']:.2f} between seeds"
+    goal += (
+        f" Training alone adds {100 * found['gain']:+.2f} points; the subnets then differ by "
+        f"{100 * found['spread']:.2f}{noise} (standard deviations, in points)."
     )
     text = proofs.table(["orders compared", "subnets", "Kendall tau [95 %]", "Spearman rho [95 %]"], lines)
     proofs.fill(

@@ -51,7 +51,8 @@ def validate(
     space = load_space(loaded.space)
     expected = _archived_accuracy(space) if front else None
     chosen = spread_subnets(space, resolution or space.resolutions[0], architectures, expected=expected)
-    test = Test(open_packs(loaded.data, split), open_packs(loaded.data, loaded.split), images, masks)
+    packs, training = open_packs(loaded.data, split), open_packs(loaded.data, loaded.split)
+    test = Test(packs, training, images, masks, loaded.calibration_images)
     total, done = architectures + min(repeated, architectures), 0
 
     def finished() -> None:
@@ -93,9 +94,15 @@ def validate(
                 f"{agreed.n} subnets"
             )
     share = found.share_of_ceiling
+    noise = "" if found.noise is None else f"; a training differs by {100 * found.noise:.2f} between seeds"
+    print(
+        f"points: training alone adds {100 * found.gain:+.2f}; the subnets then differ by {100 * found.spread:.2f}"
+        f"{noise} (standard deviations)"
+    )
     print(
         f"goal, tau of {GOAL} or {GOAL_OF_CEILING:.0%} of the ceiling: {'met' if found.goal_met else 'not met'}"
         + ("" if share is None else f"; on the subnets trained twice it is {share:.0%} of the ceiling")
+        + ("" if share is None or found.ceiling_is_known else ", which may be 0 and is no measure")
     )
 
 

@@ -337,7 +337,8 @@ class Worker:
         try:
             accuracy = source(architecture)
         finally:
-            self._taken = self.study.get_trials(deepcopy=False)[trial.number].state is not TrialState.RUNNING
+            # This trial alone: to read all open ones is what limits a search of many workers.
+            self._taken = self.study._storage.get_trial(trial._trial_id).state is not TrialState.RUNNING
             if isinstance(source, SharedAccuracy) and not self._taken:
                 for name, value in source.notes().items():
                     trial.set_user_attr(name, value)

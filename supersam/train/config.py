@@ -28,6 +28,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Inplace(Section):
+    """Weights of what is distilled from the sandwich's largest subnet."""
+
+    embedding: Weight = 1.0  # Huber loss with half of 1 - cosine
+    masks: Weight = 1.0  # Kullback-Leibler divergence of the mask pixels
+
+
 class Phase(Section):
     """What the steps of a stretch of the training do; phases follow each other."""
 
@@ -37,13 +44,24 @@ class Phase(Section):
     resolution_weights: dict[int, Weight] = {}  # how often each resolution is drawn; empty: all alike
     correction_rounds: int = Field(default=0, ge=0)  # clicks on the error after the first answer
     correction_probability: Share = 1.0  # share of the steps that have them
-    inplace_distillation: float = Field(default=0.0, ge=0)  # weight; the teacher is the sandwich's largest subnet
+    inplace_distillation: Weight | Inplace = 0.0  # one weight for both, or one each; 0: off
 
     @model_validator(mode="after")
     def _some_resolution_is_drawn(self) -> "Phase":
         if self.resolution_weights and not any(self.resolution_weights.values()):
             raise ValueError("resolution_weights are all 0; one must be above")
         return self
+
+    @property
+    def inplace(self) -> Inplace:
+        """The weights of the distillation in place, both 0 where there is none."""
+        given = self.inplace_distillation
+        return given if isinstance(given, Inplace) else Inplace(embedding=given, masks=given)
+
+    @property
+    def distils_inplace(self) -> bool:
+        """Whether anything is distilled in place."""
+        return bool(self.inplace.embedding or self.inplace.masks)
 
 
 class BalancedLoss(Section):
@@ -134,6 +152,7 @@ class TrainConfig(Section):
     attentive: Attentive = Attentive()
     optimization: Optimization = Optimization()
     engine: Engine = Engine()
+    calibration_images: int = Field(default=64, ge=0)  # of BatchNorm statistics of a judged subnet; 0: the supernet's
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     tensorboard: bool = False
     seed: int = Field(default=0, ge=0)
@@ -151,7 +170,7 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check_distillation(self) -> "TrainConfig":
-        if any(phase.inplace_distillation and phase.subnets != "sandwich" for phase in self.phases):
+        if any(phase.distils_inplace and phase.subnets != "sandwich" for phase in self.phases):
             raise ValueError(
                 "phases: inplace_distillation needs `subnets: sandwich`: its largest subnet is the teacher"
             )

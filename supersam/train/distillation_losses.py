@@ -163,33 +163,31 @@ def with_clicks(
     )
 
 
-def inplace_loss(
-    student_embedding: Tensor,
-    teacher_embedding: Tensor,
-    student_masks: Masks | None = None,
-    teacher_masks: Masks | None = None,
-    inside: Tensor | None = None,
-) -> Tensor:
-    """Return how far a subnet is from the largest of its supernet, through which no gradient goes.
+def inplace_embedding_loss(student: Tensor, largest: Tensor, inside: Tensor | None = None) -> Tensor:
+    """Return how far an embedding is from that of the supernet's largest subnet, through which no gradient goes.
 
-    The sum of the embedding's Huber loss with half of 1 - cosine and of the Kullback-Leibler divergence of the mask
-    pixels; it is zero where both agree.
+    Huber loss with half of 1 - cosine; zero where both agree.
 
     Shape:
-        - embeddings: (B, 256, h, w); masks.logits: (B, N, 4, 4h, 4w)
+        - embeddings: (B, 256, h, w)
         - inside: (B, 1, R, R) or any coarser square, see ``covered``; None: everything
     """
-    if inside is None:
-        inside = torch.ones_like(student_embedding[:, :1])
-    side = student_embedding.shape[-1]
-    loss = embedding_loss(student_embedding, teacher_embedding, resized(inside, side))
-    if student_masks is None or teacher_masks is None:
-        return loss
-    logits, wanted = student_masks.logits.float(), teacher_masks.logits.detach().float()
+    inside = torch.ones_like(student[:, :1]) if inside is None else inside
+    return embedding_loss(student, largest, resized(inside, student.shape[-1]))
+
+
+def inplace_masks_loss(student: Masks, largest: Masks, inside: Tensor) -> Tensor:
+    """Return the Kullback-Leibler divergence of mask pixels from those of the largest subnet; zero where both agree.
+
+    Shape:
+        - masks.logits: (B, N, 4, 4h, 4w)
+        - inside: (B, 1, R, R) or any coarser square, see ``covered``
+    """
+    logits, wanted = student.logits.float(), largest.logits.detach().float()
     probability = wanted.sigmoid()
     divergence = F.binary_cross_entropy_with_logits(logits, probability, reduction="none")
     divergence = divergence - F.binary_cross_entropy_with_logits(wanted, probability, reduction="none")
-    return loss + _mean(divergence, resized(inside, logits.shape[-1]).unsqueeze(2))
+    return _mean(divergence, resized(inside, logits.shape[-1]).unsqueeze(2))
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

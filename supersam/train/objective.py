@@ -10,7 +10,13 @@ from supersam.sam.model import Masks, Prompts, Sam
 from supersam.space import AnyArchitecture
 from supersam.train.batches import Batch
 from supersam.train.distillation import Distiller
-from supersam.train.distillation_losses import Outputs, Target, covered, inplace_loss
+from supersam.train.distillation_losses import (
+    Outputs,
+    Target,
+    covered,
+    inplace_embedding_loss,
+    inplace_masks_loss,
+)
 from supersam.train.losses import prompt_loss
 from supersam.train.prompting import answers, as_points, corrective_clicks, with_click
 
@@ -24,8 +30,14 @@ class Settings:
     give_masks: bool = False  # whether corrections see the last answer as a mask prompt
     seed: int = 0  # of the corrective clicks
     supervised: float = 1.0  # weight of the loss against the masks of the data
-    inplace: float = 0.0  # weight of the distance to the largest subnet
+    inplace_embedding: float = 0.0  # weight of the distance of the embedding to the largest subnet's
+    inplace_masks: float = 0.0  # ... and of the masks
     progress: float = 0.0  # of the training, 0 to 1
+
+    @property
+    def distils_inplace(self) -> bool:
+        """Whether the largest subnet is needed by the others."""
+        return bool(self.inplace_embedding or self.inplace_masks)
 
 
 class Outcome(NamedTuple):
@@ -65,15 +77,18 @@ class Objective(nn.Module):
         """
         outputs = self._encode(batch.images, architecture, settings, target)
         loss, masks = torch.zeros((), device=batch.images.device), None
-        if settings.supervised or settings.inplace:
+        if settings.supervised or settings.inplace_masks:
             masks = self._answer(outputs.embedding, batch.prompts)
             loss = loss + settings.supervised * self._supervised(outputs.embedding, batch, masks, settings)
         if target is not None:
             loss = loss + self._distance_to_teacher(outputs, target, settings)
         if largest is not None:
             inside = covered(batch.images, outputs.embedding.shape[-1])
-            apart = inplace_loss(outputs.embedding, largest.embedding, masks, largest.masks, inside)
-            loss = loss + settings.inplace * apart
+            loss = loss + settings.inplace_embedding * inplace_embedding_loss(
+                outputs.embedding, largest.embedding, inside
+            )
+            if settings.inplace_masks and masks is not None and largest.masks is not None:
+                loss = loss + settings.inplace_masks * inplace_masks_loss(masks, largest.masks, inside)
         kept = None if masks is None else Masks(masks.logits.detach(), masks.iou.detach())
         return Outcome(loss, outputs.embedding.detach(), kept)
 

@@ -12,11 +12,13 @@ from supersam.train.sharding import sharded_like
 PREFIX = TRAINING + "optimizer."
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _ENCODER = "model.image_encoder.store."  # names as in Objective
-_UNDECAYED = (".pos_embed", ".rel_pos_", ".prompt_encoder.")  # positions and tokens, as in SAM's and ViT's recipes
+_POSITIONS = (".pos_embed", ".rel_pos_")
+_TOKENS = (".point_embeddings.", ".not_a_point_embed.", ".no_mask_embed.", ".iou_token.", ".mask_tokens.")
+_UNDECAYED = _POSITIONS + _TOKENS  # as in SAM's and ViT's recipes
 
 
 def make_optimizer(model: nn.Module, config: Optimization) -> torch.optim.AdamW:
-    """Return AdamW over the weights; norms, biases and other vectors, positions and prompts are not decayed.
+    """Return AdamW over the weights; norms, biases and other vectors, positions and tokens are not.
 
     With ``layer_decay`` below 1 the rates fall from the neck towards the image, as in the fine-tuning of pre-trained
     encoders (https://arxiv.org/abs/2106.08254); each group keeps its factor as ``rate_factor``.

@@ -43,7 +43,8 @@ def plan_step(
         give_masks=rng.random() < 0.5,
         seed=rng.getrandbits(31),
         supervised=config.distillation.supervised if config.distillation and distils else 1.0,
-        inplace=phase.inplace_distillation,
+        inplace_embedding=phase.inplace.embedding,
+        inplace_masks=phase.inplace.masks,
         progress=progress,
     )
     if phase.subnets == "fixed":

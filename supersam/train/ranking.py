@@ -39,7 +39,6 @@ from supersam.train.state import STATE_FILE, WEIGHTS_FILE
 
 DRAWN = 2000
 RESAMPLES = 2000
-CALIBRATION_IMAGES = 64
 PROMPTS = ["point1", "box"]
 BETTER_SHARE = 0.25  # of a bin of one cost that counts as near the front
 GOAL, GOAL_OF_CEILING = 0.7, 0.9  # Kendall's tau, and its share of the ceiling: one of the two is wanted
@@ -92,14 +91,36 @@ class Ranking:
 
     @property
     def goal_met(self) -> bool:
-        """Whether tau is at least ``GOAL`` or ``GOAL_OF_CEILING`` of the ceiling."""
-        share = self.share_of_ceiling
+        """Whether tau is at least ``GOAL`` or ``GOAL_OF_CEILING`` of a ceiling that is known to be above 0."""
+        share = self.share_of_ceiling if self.ceiling_is_known else None
         return self.inherited.kendall >= GOAL or (share is not None and share >= GOAL_OF_CEILING)
+
+    @property
+    def ceiling_is_known(self) -> bool:
+        """Whether two trainings of the same subnets agree beyond chance; else a share of the ceiling says nothing."""
+        return self.ceiling is not None and self.ceiling.kendall_interval[0] > 0
+
+    @property
+    def noise(self) -> float | None:
+        """Standard deviation of the accuracy of one training alone between seeds."""
+        pairs = [(one.alone, one.again) for one in self.subnets if one.again is not None]
+        return float(np.sqrt(np.mean([(a - b) ** 2 / 2 for a, b in pairs]))) if pairs else None
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the subnets' accuracies after their trainings, noise included."""
+        return float(np.std([one.alone for one in self.subnets], ddof=1))
+
+    @property
+    def gain(self) -> float:
+        """Accuracy that training alone adds to the supernet's weights, on average."""
+        return float(np.mean([one.alone - one.inherited for one in self.subnets]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
         goal = {"kendall": GOAL, "share_of_ceiling": GOAL_OF_CEILING, "met": self.goal_met}
-        return {**asdict(self), "share_of_ceiling": self.share_of_ceiling, "goal": goal}
+        found = {name: getattr(self, name) for name in ("noise", "spread", "gain", "ceiling_is_known")}
+        return {**asdict(self), "share_of_ceiling": self.share_of_ceiling, **found, "goal": goal}
 
 
 @dataclass(frozen=True)
@@ -110,6 +131,7 @@ class Test:
     training: list[Pack]  # for the statistics of BatchNorm
     images: int  # of each pack
     masks_per_image: int
+    calibration_images: int = 64  # 0: the statistics of the supernet
 
 
 Context = tuple[TrainConfig, Path, Test]
@@ -237,7 +259,7 @@ def _unit(unit: Unit, config: TrainConfig, weights: Path, test: Test) -> float:
         "weights": file_sha256(source),
         "packs": [pack.name for pack in test.packs],
         "images": [len(pack.records) for pack in test.packs],
-        "limits": [test.images, test.masks_per_image],
+        "limits": [test.images, test.masks_per_image, test.calibration_images],
     }
     if kept.is_file():
         content = json.loads(kept.read_text())
@@ -316,7 +338,8 @@ def replace_rule(phase: Phase) -> Phase:
 
 def _accuracy(supernet: Sam, architecture: AnyArchitecture, test: Test) -> float:
     model = extract_subnet(supernet, architecture)
-    batches = calibration_batches(test.training, architecture.resolution, CALIBRATION_IMAGES)
-    recalibrate(model.image_encoder, batches)
+    if test.calibration_images:
+        batches = calibration_batches(test.training, architecture.resolution, test.calibration_images)
+        recalibrate(model.image_encoder, batches)
     report = evaluate(model.eval(), architecture.resolution, test.packs, PROMPTS, test.images, test.masks_per_image)
     return report.accuracy().value

@@ -34,6 +34,9 @@ def load(tmp_path: Path, content: object) -> TrainConfig:
         ({"phases": [{"resolution_weights": {256: -1}}]}, "resolution_weights"),
         ({"phases": [{"resolution_weights": {256: 0}}]}, "resolution_weights are all 0"),
         ({"phases": [{"subnets": "uniform", "inplace_distillation": 1.0}]}, "needs `subnets: sandwich`"),
+        ({"phases": [{"subnets": "uniform", "inplace_distillation": {"masks": 1}}]}, "needs `subnets: sandwich`"),
+        ({"phases": [{"inplace_distillation": -1}]}, "phases.0.inplace_distillation"),
+        ({"phases": [{"inplace_distillation": {"mask": 1}}]}, "phases.0.inplace_distillation"),
         ({"points_per_image": 0, "boxes_per_image": 0}, "needs prompts"),
         ({"engine": {"strategy": "horovod"}}, "engine.strategy"),
         ({"augmentation": {"crop": 1}}, "augmentation.crop"),
@@ -51,6 +54,24 @@ def test_a_wrong_value_is_one_line_that_names_it(tmp_path, tells, values, messag
 def test_what_is_no_mapping_is_refused(tmp_path, tells, text, message):
     with tells(ConfigError, message):
         load(tmp_path, text)
+
+
+def test_in_place_distillation_takes_one_weight_or_one_each(tmp_path):
+    one, each, off = load(
+        tmp_path,
+        BASE
+        | {
+            "phases": [
+                {"until": 0.2, "inplace_distillation": 0.5},
+                {"until": 0.4, "inplace_distillation": {"embedding": 2, "masks": 0}},
+                {},
+            ]
+        },
+    ).phases
+
+    assert (one.inplace.embedding, one.inplace.masks) == (0.5, 0.5)
+    assert (each.inplace.embedding, each.inplace.masks) == (2, 0)
+    assert [phase.distils_inplace for phase in (one, each, off)] == [True, True, False]
 
 
 def test_every_step_has_the_phase_whose_end_it_has_not_reached(tmp_path):

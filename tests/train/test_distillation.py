@@ -23,7 +23,8 @@ from supersam.train.distillation_losses import (
     Target,
     covered,
     embedding_loss,
-    inplace_loss,
+    inplace_embedding_loss,
+    inplace_masks_loss,
     mask_loss,
     prompt_in_the_loop_loss,
     resized,
@@ -133,7 +134,7 @@ def test_no_gradient_goes_to_a_teacher():
     student, teacher = (torch.randn(1, 256, 2, 2, requires_grad=True) for _ in range(2))
     masks = [Masks(torch.randn(1, 2, 4, 8, 8, requires_grad=True), torch.zeros(1, 2, 4)) for _ in range(2)]
 
-    inplace_loss(student, teacher, *masks).backward()
+    (inplace_embedding_loss(student, teacher) + inplace_masks_loss(*masks, torch.ones(1, 1, 1, 1))).backward()
 
     assert student.grad is not None
     assert masks[0].logits.grad is not None
@@ -283,22 +284,22 @@ def test_a_coarser_student_is_compared_with_the_teachers_masks(teacher):
 # In place
 
 
-def test_inplace_loss_is_zero_where_both_agree_and_positive_elsewhere():
-    embedding, logits = torch.randn(1, 256, 2, 2), torch.randn(1, 2, 4, 8, 8)
+def test_inplace_losses_are_zero_where_both_agree_and_positive_elsewhere():
+    embedding, logits, inside = torch.randn(1, 256, 2, 2), torch.randn(1, 2, 4, 8, 8), torch.ones(1, 1, 1, 1)
     masks, others = Masks(logits, torch.zeros(1, 2, 4)), Masks(-logits, torch.zeros(1, 2, 4))
 
-    assert inplace_loss(embedding, embedding, masks, masks).item() == pytest.approx(0, abs=1e-6)
-    assert inplace_loss(embedding, embedding, others, masks) > 0.1
-    assert inplace_loss(-embedding, embedding) > 1
+    assert inplace_embedding_loss(embedding, embedding).item() == pytest.approx(0, abs=1e-6)
+    assert inplace_embedding_loss(-embedding, embedding) > 1
+    assert inplace_masks_loss(masks, masks, inside).item() == pytest.approx(0, abs=1e-6)
+    assert inplace_masks_loss(others, masks, inside) > 0.1
 
 
 def test_inplace_divergence_is_that_of_kullback_and_leibler():
     ours, theirs = torch.tensor([[[[[0.3]]]]]), torch.tensor([[[[[-1.1]]]]])
-    embedding = torch.randn(1, 256, 1, 1)
     p, q = theirs.sigmoid(), ours.sigmoid()
     by_hand = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
 
-    found = inplace_loss(embedding, embedding, *(Masks(x, torch.zeros(1, 1, 1)) for x in (ours, theirs)))
+    found = inplace_masks_loss(*(Masks(x, torch.zeros(1, 1, 1)) for x in (ours, theirs)), torch.ones(1, 1, 1, 1))
 
     torch.testing.assert_close(found, by_hand.squeeze(), atol=1e-5, rtol=1e-4)
 

@@ -83,15 +83,24 @@ def test_setting_the_rate_keeps_the_groups_factors(objective):
     assert all(group["lr"] == 0.2 * group["rate_factor"] for group in optimizer.param_groups)
 
 
-def test_vectors_positions_and_prompts_are_not_decayed(tiny_vit):
+def test_vectors_positions_and_tokens_are_not_decayed(tiny_vit):
     objective = Objective(Sam(Supernet(tiny_vit)))
     names = {id(parameter): name for name, parameter in objective.named_parameters()}
 
     groups = make_optimizer(objective, Optimization(weight_decay=0.3)).param_groups
 
     decays = {names[id(one)]: (group["weight_decay"], one.ndim) for group in groups for one in group["params"]}
-    told = ("pos_embed", "rel_pos", "prompt_encoder")
+    told = (
+        "pos_embed",
+        "rel_pos",
+        "point_embeddings",
+        "not_a_point_embed",
+        "no_mask_embed",
+        "iou_token",
+        "mask_tokens",
+    )
     assert {word for word in told for name in decays if word in name} == set(told)
+    assert {decays[name] for name in decays if "mask_downscaling" in name and decays[name][1] == 4} == {(0.3, 4)}
     for name, (decay, ndim) in decays.items():
         assert decay == (0.0 if ndim < 2 or any(word in name for word in told) else 0.3), name
 

@@ -75,7 +75,21 @@ def test_the_share_of_the_ceiling_is_taken_on_the_subnets_trained_twice():
     assert found.inherited.n == 7
     assert not found.goal_met
     assert compare([judged(n, n / 10, n / 10) for n in range(4)]).goal_met
+    assert (found.noise, found.ceiling_is_known) == (0, True)
     assert found.to_dict()["goal"]["met"] is False
+
+
+def test_a_ceiling_that_may_be_chance_meets_no_goal():
+    """Two trainings that hardly agree with each other would let any supernet pass."""
+    found = compare(
+        [judged(1, 0.2, 0.1, 0.3), judged(2, 0.1, 0.2, 0.1), judged(3, 0.3, 0.3, 0.2), judged(4, 0.4, 0.4, 0.4)]
+    )
+
+    assert found.share_of_ceiling == pytest.approx(2)
+    assert not found.ceiling_is_known
+    assert not found.goal_met
+    assert found.noise == pytest.approx((0.06 / 2 / 4) ** 0.5)
+    assert found.gain == pytest.approx(0)
 
 
 def test_images_of_the_trainings_are_not_judged_by(tiny_config: TrainConfig, tmp_path: Path):
@@ -111,6 +125,12 @@ def test_validate_trains_each_subnet_alone_once_and_keeps_what_is_finished(tiny_
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
     assert json.loads(again.stdout) == found
     assert json.loads((tmp_path / "alone" / "ranking.json").read_text()) == found
+
+    config.write_text(config.read_text() + "calibration_images: 0\n")
+    supernets_own = CliRunner().invoke(app, command)
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+    values = [[subnet["inherited"] for subnet in json.loads(run.stdout)["subnets"]] for run in (first, supernets_own)]
+    assert values[0] != values[1]
 
     config.write_text(config.read_text().replace("steps: 1", "steps: 2"))
     other = CliRunner().invoke(app, command)
