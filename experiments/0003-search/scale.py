@@ -65,12 +65,12 @@ class Sleeping:
         return Accuracy(value, "measured", (value, value))
 
 
-def search_of(folder: Path, url: str, name: str, seconds: float, sampler: str) -> Search:
+def search_of(folder: Path, url: str, seconds: float, sampler: str) -> Search:
     """Return the search every worker takes part in."""
     problem = Problem(load_space("starter"), (Device("jetson-orin", load_table("jetson-orin")),))
-    run = Run(folder / "run")
+    run = Run(folder)
     run.start({})
-    return Search(run, problem, Sleeping(seconds), 0, sampler, url, name)
+    return Search(run, problem, Sleeping(seconds), 0, sampler, url, "scale")
 
 
 def leave_open(search: Search, count: int) -> None:
@@ -115,33 +115,40 @@ def simulate(search: Search, n_trials: int) -> tuple[int, float, float]:
         process.join()
     took = time.monotonic() - began
     study = search.open_study()
-    done = sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False))
+    done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
     close(study)
     return done, took, used
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU seconds of a process and all its children, those that ended too (Linux)."""
-    fields = {}
+    """Return the CPU seconds of a process and all its children, those that ended too."""
+    family, seconds = {pid}, 0.0
+    for one, (_, parent, used) in sorted(processes().items()):  # children have later numbers, until they start again
+        if one == pid or parent in family:
+            family.add(one)
+            seconds += used
+    return seconds
+
+
+def processes() -> dict[int, tuple[str, int, float]]:
+    """Return name, parent and CPU seconds (its own and of its children that ended) of every process (Linux)."""
+    found = {}
     for file in Path("/proc").glob("[0-9]*/stat"):
         try:
-            found = file.read_text()
+            name, _, rest = file.read_text().partition("(")[2].rpartition(")")
         except OSError:  # it ended meanwhile
             continue
-        fields[int(file.parent.name)] = found.rpartition(")")[2].split()
-    family, seconds = {pid}, 0.0
-    for one in sorted(fields):  # children have later numbers, unless the numbers have wrapped around
-        if one == pid or int(fields[one][1]) in family:
-            family.add(one)
-            seconds += sum(map(int, fields[one][11:15])) / TICKS
-    return seconds
+        fields = rest.split()
+        found[int(file.parent.name)] = name, int(fields[1]), sum(map(int, fields[11:15])) / TICKS
+    return found
 
 
 @contextmanager
 def storage(through: str) -> Iterator[tuple[str, int, int | None]]:
     """Start a PostgreSQL server, and Optuna's proxy where it is asked for; yield the workers' URL and the processes."""
     with postgresql.server() as url:
-        database = next(int(p.parent.name) for p in Path("/proc").glob("[0-9]*/stat") if _is_server(p))
+        ours = ((pid, name) for pid, (name, parent, _) in processes().items() if parent == os.getpid())
+        database = next(pid for pid, name in ours if name == "postgres")
         if through == "postgresql":
             yield url, database, None
             return
@@ -152,14 +159,6 @@ def storage(through: str) -> Iterator[tuple[str, int, int | None]]:
         finally:
             proxy.terminate()
             proxy.wait()
-
-
-def _is_server(stat: Path) -> bool:
-    try:
-        name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
-    except OSError:
-        return False
-    return name == "postgres" and int(rest.split()[1]) == os.getpid()
 
 
 def report(kept: Records) -> None:
@@ -183,14 +182,15 @@ def run(kept: Records, chosen: argparse.Namespace) -> None:
         if (chosen.through, str(n_workers)) in done:
             continue
         load = round(os.getloadavg()[0], 1)  # of others, before it begins
-        print(f"{n_workers} workers: at least {chosen.trials * chosen.seconds:.0f} s", flush=True)
+        # a search gives up after PATIENCE proposals for each evaluation, and the open trials are proposals
+        n_trials = max(chosen.trials * REAL, 2 * n_workers // PATIENCE)
+        print(f"{n_workers} workers: at least {n_trials / REAL * chosen.seconds:.0f} s", flush=True)
         with TemporaryDirectory(prefix="supersam-scale-") as folder, storage(chosen.through) as (url, *pids):
-            search = search_of(Path(folder), url, "scale", chosen.seconds, chosen.sampler)
+            search = search_of(Path(folder), url, chosen.seconds, chosen.sampler)
             search.prepare([])
             leave_open(search, n_workers - REAL)
             before = [cpu_s(pid) if pid else 0.0 for pid in pids]
-            # a search gives up after PATIENCE proposals for each evaluation, and the open trials are proposals
-            n, took, of_workers = simulate(search, max(chosen.trials * REAL, 2 * n_workers // PATIENCE))
+            n, took, of_workers = simulate(search, n_trials)
             of_servers = [cpu_s(pid) - then if pid else 0.0 for pid, then in zip(pids, before, strict=True)]
         costs = [round(spent / n, 3) for spent in (of_workers, *of_servers)]
         values = [chosen.through, n_workers, n, chosen.seconds, round(took, 1), *costs, os.cpu_count(), load]

@@ -34,6 +34,11 @@ class Inplace(Section):
     embedding: Weight = 1.0  # Huber loss with half of 1 - cosine
     masks: Weight = 1.0  # Kullback-Leibler divergence of the mask pixels
 
+    @property
+    def active(self) -> bool:
+        """Whether anything is distilled."""
+        return bool(self.embedding or self.masks)
+
 
 class Phase(Section):
     """What the steps of a stretch of the training do; phases follow each other."""
@@ -57,11 +62,6 @@ class Phase(Section):
         """The weights of the distillation in place, both 0 where there is none."""
         given = self.inplace_distillation
         return given if isinstance(given, Inplace) else Inplace(embedding=given, masks=given)
-
-    @property
-    def distils_inplace(self) -> bool:
-        """Whether anything is distilled in place."""
-        return bool(self.inplace.embedding or self.inplace.masks)
 
 
 class BalancedLoss(Section):
@@ -170,7 +170,7 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check_distillation(self) -> "TrainConfig":
-        if any(phase.distils_inplace and phase.subnets != "sandwich" for phase in self.phases):
+        if any(phase.inplace.active and phase.subnets != "sandwich" for phase in self.phases):
             raise ValueError(
                 "phases: inplace_distillation needs `subnets: sandwich`: its largest subnet is the teacher"
             )

@@ -163,19 +163,6 @@ def with_clicks(
     )
 
 
-def inplace_embedding_loss(student: Tensor, largest: Tensor, inside: Tensor | None = None) -> Tensor:
-    """Return how far an embedding is from that of the supernet's largest subnet, through which no gradient goes.
-
-    Huber loss with half of 1 - cosine; zero where both agree.
-
-    Shape:
-        - embeddings: (B, 256, h, w)
-        - inside: (B, 1, R, R) or any coarser square, see ``covered``; None: everything
-    """
-    inside = torch.ones_like(student[:, :1]) if inside is None else inside
-    return embedding_loss(student, largest, resized(inside, student.shape[-1]))
-
-
 def inplace_masks_loss(student: Masks, largest: Masks, inside: Tensor) -> Tensor:
     """Return the Kullback-Leibler divergence of mask pixels from those of the largest subnet; zero where both agree.
 

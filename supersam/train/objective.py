@@ -9,16 +9,13 @@ from torch import Tensor, nn
 from supersam.sam.model import Masks, Prompts, Sam
 from supersam.space import AnyArchitecture
 from supersam.train.batches import Batch
+from supersam.train.config import Inplace
 from supersam.train.distillation import Distiller
-from supersam.train.distillation_losses import (
-    Outputs,
-    Target,
-    covered,
-    inplace_embedding_loss,
-    inplace_masks_loss,
-)
+from supersam.train.distillation_losses import Outputs, Target, covered, embedding_loss, inplace_masks_loss
 from supersam.train.losses import prompt_loss
 from supersam.train.prompting import answers, as_points, corrective_clicks, with_click
+
+NO_INPLACE = Inplace(embedding=0, masks=0)
 
 
 @dataclass(frozen=True)
@@ -30,14 +27,8 @@ class Settings:
     give_masks: bool = False  # whether corrections see the last answer as a mask prompt
     seed: int = 0  # of the corrective clicks
     supervised: float = 1.0  # weight of the loss against the masks of the data
-    inplace_embedding: float = 0.0  # weight of the distance of the embedding to the largest subnet's
-    inplace_masks: float = 0.0  # ... and of the masks
+    inplace: Inplace = NO_INPLACE  # weights of the distances to the largest subnet
     progress: float = 0.0  # of the training, 0 to 1
-
-    @property
-    def distils_inplace(self) -> bool:
-        """Whether the largest subnet is needed by the others."""
-        return bool(self.inplace_embedding or self.inplace_masks)
 
 
 class Outcome(NamedTuple):
@@ -77,18 +68,13 @@ class Objective(nn.Module):
         """
         outputs = self._encode(batch.images, architecture, settings, target)
         loss, masks = torch.zeros((), device=batch.images.device), None
-        if settings.supervised or settings.inplace_masks:
+        if settings.supervised or settings.inplace.masks:
             masks = self._answer(outputs.embedding, batch.prompts)
             loss = loss + settings.supervised * self._supervised(outputs.embedding, batch, masks, settings)
         if target is not None:
             loss = loss + self._distance_to_teacher(outputs, target, settings)
         if largest is not None:
-            inside = covered(batch.images, outputs.embedding.shape[-1])
-            loss = loss + settings.inplace_embedding * inplace_embedding_loss(
-                outputs.embedding, largest.embedding, inside
-            )
-            if settings.inplace_masks and masks is not None and largest.masks is not None:
-                loss = loss + settings.inplace_masks * inplace_masks_loss(masks, largest.masks, inside)
+            loss = loss + self._distance_to_largest(outputs.embedding, masks, largest, batch.images, settings.inplace)
         kept = None if masks is None else Masks(masks.logits.detach(), masks.iou.detach())
         return Outcome(loss, outputs.embedding.detach(), kept)
 
@@ -119,6 +105,18 @@ class Objective(nn.Module):
         generator = torch.Generator(outputs.embedding.device).manual_seed(settings.seed)
         found = self.distiller.losses(outputs, target, self.model, settings.progress, generator)
         return torch.stack(list(found.values())).sum() if found else torch.zeros((), device=outputs.embedding.device)
+
+    @staticmethod
+    def _distance_to_largest(
+        embedding: Tensor, masks: Masks | None, largest: Outcome, images: Tensor, weights: Inplace
+    ) -> Tensor:
+        inside = covered(images, embedding.shape[-1])
+        distance = weights.embedding * embedding_loss(embedding, largest.embedding, inside)
+        if weights.masks:
+            assert masks is not None  # both were asked for
+            assert largest.masks is not None
+            distance = distance + weights.masks * inplace_masks_loss(masks, largest.masks, inside)
+        return distance
 
     def _correct(self, embedding: Tensor, batch: Batch, masks: Masks, settings: Settings) -> list[Tensor]:
         generator = torch.Generator(embedding.device).manual_seed(settings.seed)

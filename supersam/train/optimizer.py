@@ -18,7 +18,7 @@ _UNDECAYED = _POSITIONS + _TOKENS  # as in SAM's and ViT's recipes
 
 
 def make_optimizer(model: nn.Module, config: Optimization) -> torch.optim.AdamW:
-    """Return AdamW over the weights; norms, biases and other vectors, positions and tokens are not.
+    """Return AdamW over the weights; norms, biases and other vectors, positions and tokens are not decayed.
 
     With ``layer_decay`` below 1 the rates fall from the neck towards the image, as in the fine-tuning of pre-trained
     encoders (https://arxiv.org/abs/2106.08254); each group keeps its factor as ``rate_factor``.

@@ -43,8 +43,7 @@ def plan_step(
         give_masks=rng.random() < 0.5,
         seed=rng.getrandbits(31),
         supervised=config.distillation.supervised if config.distillation and distils else 1.0,
-        inplace_embedding=phase.inplace.embedding,
-        inplace_masks=phase.inplace.masks,
+        inplace=phase.inplace,
         progress=progress,
     )
     if phase.subnets == "fixed":

@@ -119,8 +119,8 @@ class Ranking:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
         goal = {"kendall": GOAL, "share_of_ceiling": GOAL_OF_CEILING, "met": self.goal_met}
-        found = {name: getattr(self, name) for name in ("noise", "spread", "gain", "ceiling_is_known")}
-        return {**asdict(self), "share_of_ceiling": self.share_of_ceiling, **found, "goal": goal}
+        derived = ("share_of_ceiling", "ceiling_is_known", "noise", "spread", "gain")
+        return {**asdict(self), **{name: getattr(self, name) for name in derived}, "goal": goal}
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Test:
     training: list[Pack]  # for the statistics of BatchNorm
     images: int  # of each pack
     masks_per_image: int
-    calibration_images: int = 64  # 0: the statistics of the supernet
+    calibration_images: int  # ... from so many; 0: the statistics of the supernet
 
 
 Context = tuple[TrainConfig, Path, Test]

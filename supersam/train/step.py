@@ -61,7 +61,7 @@ def _backward(run: Run, objective: nn.Module, plan: StepPlan, batch: Batch, numb
         with synchronized(objective, last):
             outcome = objective(batch, architecture, settings, target, largest)
             (outcome.loss / (len(plan.subnets) * run.config.engine.accumulate)).backward()
-        if index == 0 and settings.distils_inplace:
+        if index == 0 and settings.inplace.active:
             largest = outcome
         losses[index] = outcome.loss.item()
     return losses

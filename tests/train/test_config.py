@@ -71,7 +71,7 @@ def test_in_place_distillation_takes_one_weight_or_one_each(tmp_path):
 
     assert (one.inplace.embedding, one.inplace.masks) == (0.5, 0.5)
     assert (each.inplace.embedding, each.inplace.masks) == (2, 0)
-    assert [phase.distils_inplace for phase in (one, each, off)] == [True, True, False]
+    assert [phase.inplace.active for phase in (one, each, off)] == [True, True, False]
 
 
 def test_every_step_has_the_phase_whose_end_it_has_not_reached(tmp_path):

@@ -23,7 +23,6 @@ from supersam.train.distillation_losses import (
     Target,
     covered,
     embedding_loss,
-    inplace_embedding_loss,
     inplace_masks_loss,
     mask_loss,
     prompt_in_the_loop_loss,
@@ -134,7 +133,8 @@ def test_no_gradient_goes_to_a_teacher():
     student, teacher = (torch.randn(1, 256, 2, 2, requires_grad=True) for _ in range(2))
     masks = [Masks(torch.randn(1, 2, 4, 8, 8, requires_grad=True), torch.zeros(1, 2, 4)) for _ in range(2)]
 
-    (inplace_embedding_loss(student, teacher) + inplace_masks_loss(*masks, torch.ones(1, 1, 1, 1))).backward()
+    inside = torch.ones(1, 1, 2, 2)
+    (embedding_loss(student, teacher, inside) + inplace_masks_loss(*masks, inside)).backward()
 
     assert student.grad is not None
     assert masks[0].logits.grad is not None
@@ -285,11 +285,11 @@ def test_a_coarser_student_is_compared_with_the_teachers_masks(teacher):
 
 
 def test_inplace_losses_are_zero_where_both_agree_and_positive_elsewhere():
-    embedding, logits, inside = torch.randn(1, 256, 2, 2), torch.randn(1, 2, 4, 8, 8), torch.ones(1, 1, 1, 1)
+    embedding, logits, inside = torch.randn(1, 256, 2, 2), torch.randn(1, 2, 4, 8, 8), torch.ones(1, 1, 2, 2)
     masks, others = Masks(logits, torch.zeros(1, 2, 4)), Masks(-logits, torch.zeros(1, 2, 4))
 
-    assert inplace_embedding_loss(embedding, embedding).item() == pytest.approx(0, abs=1e-6)
-    assert inplace_embedding_loss(-embedding, embedding) > 1
+    assert embedding_loss(embedding, embedding, inside).item() == pytest.approx(0, abs=1e-6)
+    assert embedding_loss(-embedding, embedding, inside) > 1
     assert inplace_masks_loss(masks, masks, inside).item() == pytest.approx(0, abs=1e-6)
     assert inplace_masks_loss(others, masks, inside) > 0.1
 

@@ -10,6 +10,7 @@ from supersam.sam.model import Prompts, Sam
 from supersam.supernet.supernet import Supernet
 from supersam.train import objective as objective_module
 from supersam.train.batches import Batch
+from supersam.train.config import Inplace
 from supersam.train.losses import prompt_loss
 from supersam.train.objective import Objective, Settings
 from supersam.train.prompting import with_click
@@ -119,7 +120,7 @@ def test_the_click_follows_the_answer_of_the_round_before(objective, model, batc
 
 
 def test_the_largest_teaches_and_is_not_taught(objective, model, batch, small, large):
-    settings = Settings(inplace_embedding=1.0, inplace_masks=1.0, supervised=0.0)
+    settings = Settings(inplace=Inplace(), supervised=0.0)
     teacher = objective(batch, large, settings)
     assert teacher.loss.item() == 0  # the largest has no teacher of its own
 
@@ -137,17 +138,18 @@ def test_distillation_in_place_is_zero_between_equals_and_grows_with_its_weight(
     own, other = objective(batch, small, alone), objective(batch, large, alone)
 
     def apart(embedding, masks, largest):
-        settings = Settings(inplace_embedding=embedding, inplace_masks=masks)
+        settings = Settings(inplace=Inplace(embedding=embedding, masks=masks))
         return objective(batch, small, settings, largest=largest).loss.item() - own.loss.item()
 
     assert apart(1.0, 1.0, own) == pytest.approx(0, abs=1e-5)
     of_embedding, of_masks = apart(1.0, 0.0, other), apart(0.0, 1.0, other)
+    assert apart(1.0, 1.0, other) > 0.01
     assert min(of_embedding, of_masks) > 0.0001
     assert apart(1.0, 3.0, other) == pytest.approx(of_embedding + 3 * of_masks, rel=1e-3)
 
 
 def test_an_embedding_alone_is_taught_without_the_decoder(objective, batch, small, large, monkeypatch):
-    settings = Settings(inplace_embedding=1.0, supervised=0.0)
+    settings = Settings(inplace=Inplace(masks=0), supervised=0.0)
     monkeypatch.setattr(objective, "_decode", lambda *inputs: pytest.fail("the decoder ran"))
 
     teacher = objective(batch, large, settings)
