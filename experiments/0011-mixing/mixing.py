@@ -44,7 +44,10 @@ def config_of(space: str, arguments: argparse.Namespace) -> TrainConfig:
     steps = arguments.steps or base.steps
     initial = Initial(weights=Path("starter"), parts=STARTS[arguments.start])
     out = base.out.parent / f"{base.out.name}-{steps}" / f"{arguments.start}-{space}"
-    return base.model_copy(update={"space": space, "out": out, "initial": initial, "steps": steps})
+    update: dict[str, object] = {"space": space, "out": out, "initial": initial, "steps": steps}
+    if arguments.start == "starter":
+        update["balanced_loss"] = None  # what helps new encoders makes weights that can segment worse
+    return base.model_copy(update=update)
 
 
 def run(arguments: argparse.Namespace) -> None:

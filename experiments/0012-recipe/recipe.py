@@ -19,7 +19,7 @@ import proofs
 from supersam.checkpoints.supernets import load_supernet
 from supersam.space import AnyArchitecture, SearchSpace, load_space
 from supersam.train import plan
-from supersam.train.config import Phase, TrainConfig, load_config
+from supersam.train.config import BalancedLoss, Phase, TrainConfig, load_config
 
 HERE = Path(__file__).parent
 PASSES = 4  # subnets of a sandwich
@@ -36,6 +36,7 @@ class Variant:
     sandwich: bool = True
     times: int = 1  # as many steps
     seed: int = 0
+    balanced: bool = False  # the loss for new decoders (docs/decisions/0006)
     recalibrated: bool = True
     weights_of: str | None = None  # the run that is evaluated otherwise
 
@@ -44,6 +45,7 @@ VARIANTS = {
     BASE: Variant(),
     "all on, another seed": Variant(seed=1),
     "no recalibration": Variant(recalibrated=False, weights_of=BASE),
+    "with the balanced loss": Variant(balanced=True),
     "no in-place distillation": Variant(inplace=False),
     "no sandwich, same images": Variant(inplace=False, sandwich=False),
     "no sandwich, same subnet passes": Variant(inplace=False, sandwich=False, times=PASSES),
@@ -61,7 +63,14 @@ def config_of(name: str, arguments: argparse.Namespace) -> TrainConfig:
     phases = tuple(changed(phase, variant) for phase in base.phases)
     steps = variant.times * (arguments.steps or base.steps)
     folder = f"{name.replace(', ', '-').replace(': ', '-').replace(' ', '-')}-{steps}"
-    update = {"out": base.out / folder, "phases": phases, "steps": steps, "seed": base.seed + variant.seed}
+    update: dict[str, object] = {
+        "out": base.out / folder,
+        "phases": phases,
+        "steps": steps,
+        "seed": base.seed + variant.seed,
+    }
+    if variant.balanced:
+        update["balanced_loss"] = BalancedLoss()
     return base.model_copy(update=update)
 
 
@@ -94,7 +103,9 @@ def run(arguments: argparse.Namespace) -> None:
     proofs.run_units(unit, units, arguments.workers)
 
 
-def unit(name: str, config: TrainConfig, judge: proofs.Judge, subnets: dict[str, AnyArchitecture], folder: Path) -> str:
+def unit(
+    name: str, config: TrainConfig, judge: proofs.Judge, subnets: dict[str, AnyArchitecture], folder: Path, _: None
+) -> None:
     """Train a variant and evaluate the fixed set with its weights."""
     teach_with(VARIANTS[name].teacher)
     weights = proofs.train_once(config)

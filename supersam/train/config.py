@@ -144,7 +144,9 @@ class TrainConfig(Section):
     max_skipped_share: float = Field(default=0.05, ge=0, le=1)  # of damaged samples; more end the training
     initial: Initial | None = None
     distillation: Distillation | None = None
-    balanced_loss: BalancedLoss | None = BalancedLoss()  # null: SAM's own throughout, from weights that can segment
+    balanced_loss: BalancedLoss | Literal["auto"] | None = (
+        "auto"  # null: SAM's own; auto: that, unless a decoder is new
+    )
     phases: tuple[Phase, ...] = (Phase(),)
     architecture: dict[str, Any] | None = None  # as in a candidate's JSON: what `subnets: fixed` trains alone
     shrinking: Shrinking | None = None
@@ -180,6 +182,18 @@ class TrainConfig(Section):
                 "distillation: freeze_decoder would keep a decoder of random weights; add start_from_teacher_decoder"
             )
         return self
+
+    @property
+    def decoder_is_new(self) -> bool:
+        """Whether the mask decoder starts from random weights."""
+        return self.initial is None and not (self.distillation and self.distillation.start_from_teacher_decoder)
+
+    def balance_at(self, progress: float) -> float:
+        """Return the share of the balanced loss at a point of the training, 0 to 1 (docs/decisions/0006)."""
+        loss = self.balanced_loss
+        if loss == "auto":
+            loss = BalancedLoss() if self.decoder_is_new else None
+        return loss.share_at(progress) if loss else 0.0
 
     def phase_at(self, step: int) -> Phase:
         """Return the phase of a step."""

@@ -38,7 +38,7 @@ def plan_step(
         lesson.weight_at(progress) for lesson in config.distillation.lessons
     )
     settings = Settings(
-        balance=config.balanced_loss.share_at(progress) if config.balanced_loss else 0.0,
+        balance=config.balance_at(progress),
         correction_rounds=phase.correction_rounds if corrects else 0,
         give_masks=rng.random() < 0.5,
         seed=rng.getrandbits(31),

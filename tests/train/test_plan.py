@@ -6,7 +6,7 @@ import pytest
 
 from supersam.errors import ConfigError
 from supersam.space import load_space
-from supersam.train.config import Phase
+from supersam.train.config import Phase, TrainConfig
 from supersam.train.loss_model import LossModel
 from supersam.train.plan import images_of_batch, plan_step, resolution_of_step
 
@@ -102,3 +102,20 @@ def test_the_balanced_loss_fades_as_configured_or_is_off(plans):
 
     assert fading == pytest.approx([1, 1, 1, 0.75, 0.5, 0.25, 0, 0, 0, 0])
     assert off == [0] * 10
+
+
+@pytest.mark.parametrize(
+    ("start", "balance"),
+    [
+        ({}, 1.0),
+        ({"initial": {"weights": "starter"}}, 0.0),
+        ({"initial": {"weights": "starter", "parts": "decoder"}}, 0.0),
+        ({"distillation": {"teacher": "sam.pth", "start_from_teacher_decoder": True}}, 0.0),
+        ({"distillation": {"teacher": "sam.pth"}}, 1.0),
+    ],
+)
+def test_by_itself_only_a_new_decoder_begins_with_the_balanced_loss(changed, start, balance):
+    config = TrainConfig.model_validate(changed().model_dump() | start)
+
+    assert config.balance_at(0.0) == balance
+    assert TrainConfig.model_validate(config.model_dump() | {"balanced_loss": {}}).balance_at(0.0) == 1.0
