@@ -1,8 +1,8 @@
 """Does the starter rank its subnets as training each alone would? The proof is `supersam validate`; here is its report.
 
-python experiments/0010-ranking/ranking.py run --dry-run
-python experiments/0010-ranking/ranking.py run --workers 2     # can be stopped and given again
-python experiments/0010-ranking/ranking.py report              # results.csv, figure.png, the README's table
+python experiments/0010-ranking/ranking.py run averaged --dry-run
+python experiments/0010-ranking/ranking.py run averaged --workers 2     # can be stopped and given again
+python experiments/0010-ranking/ranking.py report averaged              # its rows, figure and part of the README
 """
 
 import argparse
@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -24,80 +24,104 @@ from supersam.train.config import load_config
 from supersam.train.ranking import replace_rule
 
 HERE = Path(__file__).parent
-CONFIG = HERE / "alone.yaml"
-ARCHITECTURES, REPEATED, IMAGES, MASKS = 18, 6, 30, 6
+IMAGES, MASKS = 30, 6
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Which subnets are trained by ``NAME.yaml``."""
+
+    config: str
+    architectures: int
+    repeated: int
+    front: bool  # near it, by the archive that ships; else of the whole space
+
+
+ATTEMPTS = {
+    "alone": Attempt("alone.yaml", 18, 6, front=True),
+    "averaged": Attempt("averaged.yaml", 18, 18, front=True),
+    "averaged-space": Attempt("averaged.yaml", 18, 18, front=False),
+}
 BLOCKS = {"vit": "#0072B2", "repvit": "#D55E00", "efficientvit": "#009E73", "rwkv": "#CC79A7"}
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Give the command, and keep what it wrote."""
-    config = load_config(arguments.config)
-    weights = arguments.weights or starter_dir() / WEIGHTS
+    attempt = ATTEMPTS[arguments.attempt]
+    config, weights = HERE / attempt.config, starter_dir() / WEIGHTS
     if arguments.dry_run:
-        estimate(arguments, weights)
+        estimate(attempt, weights)
         return
-    command = [sys.executable, "-m", "supersam", "validate", arguments.config, "--weights", weights, "--front"]
-    command += ["--architectures", arguments.architectures, "--repeated", arguments.repeated]
-    command += ["--images", arguments.images, "--masks", arguments.masks, "--workers", arguments.workers]
-    validate = subprocess.Popen([str(word) for word in command])
+    command = [sys.executable, "-m", "supersam", "validate", config, "--weights", weights]
+    command += ["--architectures", attempt.architectures, "--repeated", attempt.repeated]
+    command += ["--images", IMAGES, "--masks", MASKS, "--workers", arguments.workers]
+    validate = subprocess.Popen([str(word) for word in command + ["--front"] * attempt.front])
     signal.signal(signal.SIGTERM, lambda *_: validate.terminate())  # it saves its state
     code = validate.wait()
     if code:
         sys.exit(code)
-    shutil.copy(config.out / "ranking.json", arguments.folder / "ranking.json")
+    shutil.copy(load_config(config).out / "ranking.json", kept(arguments.attempt))
 
 
-def estimate(arguments: argparse.Namespace, weights: Path) -> None:
+def kept(attempt: str) -> Path:
+    """Return where the result of an attempt is kept."""
+    return HERE / f"ranking-{attempt}.json"
+
+
+def estimate(attempt: Attempt, weights: Path) -> None:
     """Print what it would take."""
     model, _ = load_supernet(weights)
-    config = load_config(arguments.config)
+    config = load_config(HERE / attempt.config)
     subnet = replace(model.image_encoder.space.largest(), resolution=model.image_encoder.space.resolutions[0])
     alone = config.model_copy(
         update={"architecture": subnet.to_dict(), "phases": tuple(replace_rule(phase) for phase in config.phases)}
     )
-    trainings = arguments.architectures + arguments.repeated
+    trainings = attempt.architectures + attempt.repeated
     print(f"{trainings} trainings, each at most as long as that of the largest subnet:")
     whole = alone.model_copy(update={"steps": alone.steps * trainings, "out": config.out / "all"})
-    judge = proofs.Judge(str(config.data), arguments.images, arguments.masks)
-    proofs.estimate({"all of them": whole}, arguments.architectures + trainings, judge, (model, subnet))
+    judge = proofs.Judge(str(config.data), IMAGES, MASKS)
+    proofs.estimate({"all of them": whole}, attempt.architectures + trainings, judge, (model, subnet))
 
 
-def report(folder: Path) -> None:
+def report(attempt: str) -> None:
     """Write the rows, the figure and the table."""
-    found = json.loads((folder / "ranking.json").read_text())
-    proofs.write_csv(folder / "results.csv", found["subnets"])
-    lines = []
+    found = json.loads(kept(attempt).read_text())
+    proofs.write_csv(HERE / f"results-{attempt}.csv", found["subnets"])
     named = {
         "supernet against training alone": found["inherited"],
         "the same, of the subnets trained twice": found["inherited_of_repeated"],
         "training alone against training alone (the ceiling)": found["ceiling"],
     }
-    for name, agreed in named.items():
-        if agreed is not None:
-            cells = [
-                f"{agreed[which]:.2f} [{agreed[which + '_interval'][0]:.2f} to {agreed[which + '_interval'][1]:.2f}]"
-                for which in ("kendall", "spearman")
-            ]
-            lines.append([name, agreed["n"], *cells])
-    share = found["share_of_ceiling"]
-    goal = (
-        f"Goal, tau of at least {found['goal']['kendall']} or {found['goal']['share_of_ceiling']:.0%} of the ceiling: "
-        f"**{'met' if found['goal']['met'] else 'not met'}**"
-        + ("." if share is None else f"; on the subnets trained twice tau is {share:.0%} of the ceiling")
-        + ("" if share is None else "." if found["ceiling_is_known"] else ", but that may be 0: so it is no measure.")
-    )
-    noise = "" if found["noise"] is None else f", and one training by {100 * found['noise']:.2f} between seeds"
-    goal += (
-        f" Training alone adds {100 * found['gain']:+.2f} points; the subnets then differ by "
-        f"{100 * found['spread']:.2f}{noise} (standard deviations, in points)."
-    )
+    lines = [[name, agreed["n"], *correlations(agreed)] for name, agreed in named.items() if agreed is not None]
     text = proofs.table(["orders compared", "subnets", "Kendall tau [95 %]", "Spearman rho [95 %]"], lines)
-    proofs.fill(
-        folder / "README.md",
-        "table",
-        f"{text}\n\n{goal}\n\n![The supernet's estimate and the trained result](figure.png)",
+    picture = f"![The supernet's estimate and the trained result](figure-{attempt}.png)"
+    proofs.fill(HERE / "README.md", attempt, f"{text}\n\n{verdict(found)}\n\n{picture}")
+    draw(found, HERE / f"figure-{attempt}.png")
+
+
+def correlations(agreed: dict) -> list[str]:
+    """Return the cells of a line."""
+    return [
+        f"{agreed[which]:.2f} [{agreed[which + '_interval'][0]:.2f} to {agreed[which + '_interval'][1]:.2f}]"
+        for which in ("kendall", "spearman")
+    ]
+
+
+def verdict(found: dict) -> str:
+    """Return whether the goal is met, and what the trainings did."""
+    share, goal, noise = found["share_of_ceiling"], found["goal"], found["noise"]
+    text = (
+        f"Goal, tau of at least {goal['kendall']} or {goal['share_of_ceiling']:.0%} of the ceiling: "
+        f"**{'met' if goal['met'] else 'not met'}**"
     )
-    draw(found, folder / "figure.png")
+    if share is not None:
+        text += f"; on the subnets trained twice tau is {share:.0%} of the ceiling"
+        text += "" if found["ceiling_is_known"] else ", but that may be 0: so it is no measure"
+    between = "" if noise is None else f", and one training by {100 * noise:.2f} between seeds"
+    return (
+        f"{text}. Training alone adds {100 * found['gain']:+.2f} points; the subnets then differ by "
+        f"{100 * found['spread']:.2f}{between} (standard deviations, in points)."
+    )
 
 
 def draw(found: dict, file: Path) -> None:
@@ -128,14 +152,8 @@ def draw(found: dict, file: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "report"])
+    parser.add_argument("attempt", choices=list(ATTEMPTS))
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--config", type=Path, default=CONFIG)
-    parser.add_argument("--weights", type=Path, help="default: the starter that ships")
-    parser.add_argument("--architectures", type=int, default=ARCHITECTURES)
-    parser.add_argument("--repeated", type=int, default=REPEATED)
-    parser.add_argument("--images", type=int, default=IMAGES)
-    parser.add_argument("--masks", type=int, default=MASKS)
-    parser.add_argument("--folder", type=Path, default=HERE, help="where ranking.json and the report are kept")
     given = parser.parse_args()
-    run(given) if given.what == "run" else report(given.folder)
+    run(given) if given.what == "run" else report(given.attempt)
