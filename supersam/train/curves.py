@@ -55,7 +55,8 @@ def points(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[float
 
 def _rows(file: Path) -> list[dict[str, str]]:
     if not file.exists():
-        raise MissingError(f"there is no log {file}; train first")
+        todo = "its training has not written a row yet; wait" if file.parent.is_dir() else "train first"
+        raise MissingError(f"there is no log {file}; {todo}")
     with file.open(newline="") as log:
         rows = list(csv.DictReader(log))
     if not rows:

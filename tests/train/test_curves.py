@@ -27,10 +27,13 @@ def test_the_mean_of_a_sandwich_is_left_to_its_parts_and_other_steps_are_drawn()
     assert points(rows, "largest") == ([2], [0.3])
 
 
-@pytest.mark.parametrize("content", [None, HEADER])
-def test_without_a_log_there_is_one_line(tmp_path, content):
+@pytest.mark.parametrize(
+    ("folder", "content", "todo"),
+    [("never", None, "train first"), (".", None, "not written a row yet"), (".", HEADER, "has no rows yet")],
+)
+def test_without_rows_one_line_says_what_to_do(tmp_path, folder, content, todo):
     if content is not None:
         (tmp_path / "log.csv").write_text(content)
 
-    with pytest.raises(MissingError, match=r"log\.csv"):
-        draw(tmp_path)
+    with pytest.raises(MissingError, match=rf"log\.csv.*{todo}"):
+        draw(tmp_path / folder)
