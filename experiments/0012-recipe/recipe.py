@@ -16,6 +16,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import proofs
 
+from supersam._paths import starter_dir
+from supersam.checkpoints.starter import WEIGHTS
 from supersam.checkpoints.supernets import load_supernet
 from supersam.space import AnyArchitecture, SearchSpace, load_space
 from supersam.train import plan
@@ -37,6 +39,7 @@ class Variant:
     times: int = 1  # as many steps
     seed: int = 0
     balanced: bool = False  # the loss for new decoders (docs/decisions/0006)
+    trained: bool = True
     recalibrated: bool = True
     weights_of: str | None = None  # the run that is evaluated otherwise
 
@@ -44,6 +47,7 @@ class Variant:
 VARIANTS = {
     BASE: Variant(),
     "all on, another seed": Variant(seed=1),
+    "the starter, not trained on": Variant(trained=False),
     "no recalibration": Variant(recalibrated=False, weights_of=BASE),
     "with the balanced loss": Variant(balanced=True),
     "no in-place distillation": Variant(inplace=False),
@@ -97,7 +101,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         from supersam.checkpoints.starter import load_starter
 
-        proofs.estimate(configs, len(VARIANTS) * len(subnets), judge, (load_starter()[0], subnets["largest"]))
+        trained = {name: config for name, config in configs.items() if VARIANTS[name].trained}
+        proofs.estimate(trained, len(VARIANTS) * len(subnets), judge, (load_starter()[0], subnets["largest"]))
         return
     units = [(name, configs[name], judge, subnets, arguments.folder / "rows") for name in own]
     proofs.run_units(unit, units, arguments.workers)
@@ -108,7 +113,7 @@ def unit(
 ) -> None:
     """Train a variant and evaluate the fixed set with its weights."""
     teach_with(VARIANTS[name].teacher)
-    weights = proofs.train_once(config)
+    weights = proofs.train_once(config) if VARIANTS[name].trained else starter_dir() / WEIGHTS
     model, _ = load_supernet(weights)
     measured_with = proofs.identity(weights, judge)
     for variant, what in VARIANTS.items():
