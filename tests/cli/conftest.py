@@ -1,5 +1,7 @@
 """Run the command line in this process, as the installed script would."""
 
+import json
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,30 @@ def supersam(monkeypatch, capsys, tmp_path):
         return Answer(code, streams.out, streams.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def kept_runs(tmp_path_factory):
+    """Return the folder of the runs that tests share, and what they printed by what was asked."""
+    return tmp_path_factory.mktemp("kept"), {}
+
+
+@pytest.fixture
+def searched(supersam, kept_runs):
+    """Return a function that gives the JSON of a search and its folder `run`; the same question is searched once."""
+    folder, printed = kept_runs
+
+    def search(*arguments: object) -> dict:
+        if arguments not in printed:
+            answer = supersam(*arguments, "--out", "run", "--json")
+            assert answer.code == 0, answer.err
+            shutil.copytree("run", folder / str(len(printed)))
+            printed[arguments] = answer.out
+        else:
+            shutil.copytree(folder / str(list(printed).index(arguments)), "run")
+        return json.loads(printed[arguments])
+
+    return search
 
 
 @pytest.fixture(scope="session")

@@ -25,12 +25,8 @@ CANDIDATE_FIELDS = {
 
 
 @pytest.fixture
-def found(supersam):
-    answer = supersam(
-        "search", "--device", "jetson-orin", "--budget", "4ms", "--trials", "80", "--out", "run", "--json"
-    )
-    assert answer.code == 0, answer.err
-    return json.loads(answer.out)
+def found(searched):
+    return searched(*SEARCH, "--trials", "80")
 
 
 def test_a_search_answers_in_the_promised_json(found):

@@ -17,10 +17,8 @@ SEARCH = ["search", "--device", "jetson-orin", "--budget", "4ms", "--trials", "2
 
 
 @pytest.fixture
-def run(supersam):
-    answer = supersam(*SEARCH, "--out", "run", "--json")
-    assert answer.code == 0, answer.err
-    return json.loads(answer.out)
+def run(searched):
+    return searched(*SEARCH)
 
 
 def test_a_runs_folder_says_all_that_decided_the_answer(run):
