@@ -273,7 +273,10 @@ def _unit(unit: Unit, config: TrainConfig, weights: Path, test: Test) -> float:
 
 
 def agreement(first: Sequence[float], second: Sequence[float]) -> Agreement:
-    """Return Kendall's tau-b and Spearman's rho of two lists of values for the same subnets."""
+    """Return Kendall's tau-b and Spearman's rho of two lists of values for the same subnets.
+
+    Values that are all equal are no order; they agree with nothing: 0.
+    """
     return Agreement(
         len(first),
         _kendall(first, second),
@@ -284,11 +287,15 @@ def agreement(first: Sequence[float], second: Sequence[float]) -> Agreement:
 
 
 def _kendall(first: Sequence[float], second: Sequence[float]) -> float:
-    return float(kendalltau(first, second).statistic)
+    return float(kendalltau(first, second).statistic) if _ordered(first, second) else 0.0
 
 
 def _spearman(first: Sequence[float], second: Sequence[float]) -> float:
-    return float(spearmanr(first, second).statistic)
+    return float(spearmanr(first, second).statistic) if _ordered(first, second) else 0.0
+
+
+def _ordered(first: Sequence[float], second: Sequence[float]) -> bool:
+    return min(len(np.unique(first)), len(np.unique(second))) > 1
 
 
 def _interval(statistic: Statistic, first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
@@ -298,7 +305,7 @@ def _interval(statistic: Statistic, first: Sequence[float], second: Sequence[flo
         drawn = rng.integers(len(one), size=len(one))
         if len(set(drawn.tolist())) > 2:  # of one or two subnets there is no order to speak of
             values.append(statistic(one[drawn], other[drawn]))  # type: ignore[arg-type]
-    low, high = np.nanquantile(values, [0.025, 0.975])
+    low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
 
 

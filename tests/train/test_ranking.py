@@ -16,6 +16,13 @@ from supersam.train.loop import train
 from supersam.train.ranking import Judged, agreement, compare, spread_subnets
 
 
+def test_values_that_are_all_equal_agree_with_nothing():
+    found = agreement([0.3, 0.3, 0.3, 0.3], [0.1, 0.2, 0.3, 0.4])
+
+    assert (found.kendall, found.spearman) == (0.0, 0.0)
+    assert found.kendall_interval == found.spearman_interval == (0.0, 0.0)
+
+
 def test_equal_orders_agree_and_opposite_ones_do_not():
     same = agreement([0.1, 0.2, 0.3, 0.4, 0.5], [1.0, 2.0, 3.0, 4.0, 5.0])
     opposite = agreement([0.1, 0.2, 0.3, 0.4, 0.5], [5.0, 4.0, 3.0, 2.0, 1.0])
@@ -128,6 +135,7 @@ def test_validate_trains_each_subnet_alone_once_and_keeps_what_is_finished(tiny_
 
     config.write_text(config.read_text() + "calibration_images: 0\n")
     supernets_own = CliRunner().invoke(app, command)
+    assert supernets_own.exit_code == 0, supernets_own.output
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
     values = [[subnet["inherited"] for subnet in json.loads(run.stdout)["subnets"]] for run in (first, supernets_own)]
     assert values[0] != values[1]
