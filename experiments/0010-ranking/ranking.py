@@ -21,7 +21,7 @@ from supersam._paths import starter_dir
 from supersam.checkpoints.starter import WEIGHTS
 from supersam.checkpoints.supernets import load_supernet
 from supersam.train.config import load_config
-from supersam.train.ranking import replace_rule
+from supersam.train.ranking import alone_config
 
 HERE = Path(__file__).parent
 IMAGES, MASKS = 30, 6
@@ -73,12 +73,10 @@ def estimate(attempt: Attempt, weights: Path) -> None:
     model, _ = load_supernet(weights)
     config = load_config(HERE / attempt.config)
     subnet = replace(model.image_encoder.space.largest(), resolution=model.image_encoder.space.resolutions[0])
-    alone = config.model_copy(
-        update={"architecture": subnet.to_dict(), "phases": tuple(replace_rule(phase) for phase in config.phases)}
-    )
     trainings = attempt.architectures + attempt.repeated
     print(f"{trainings} trainings, each at most as long as that of the largest subnet:")
-    whole = alone.model_copy(update={"steps": alone.steps * trainings, "out": config.out / "all"})
+    update = {"steps": config.steps * trainings, "out": config.out / "all"}
+    whole = alone_config(config, subnet).model_copy(update=update)
     judge = proofs.Judge(str(config.data), IMAGES, MASKS)
     proofs.estimate({"all of them": whole}, attempt.architectures + trainings, judge, (model, subnet))
 

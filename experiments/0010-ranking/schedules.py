@@ -16,7 +16,7 @@ from supersam.checkpoints.supernets import load_supernet
 from supersam.space import load_space
 from supersam.train.config import TrainConfig, load_config
 from supersam.train.initial_config import Initial
-from supersam.train.ranking import replace_rule, spread_subnets
+from supersam.train.ranking import alone_config, spread_subnets
 
 CONFIG = Path(__file__).parent / "averaged.yaml"
 SUBNET = spread_subnets(load_space("starter"), 256, 5, seed=7)[2]
@@ -50,11 +50,9 @@ def config_of(name: str, seed: int) -> TrainConfig:
         "steps": schedule.steps,
         "images_per_step": schedule.images_per_step,
         "optimization": base.optimization.model_copy(update=optimization),
-        "architecture": SUBNET.to_dict(),
         "initial": Initial(weights=Path("starter")),
-        "phases": tuple(replace_rule(phase) for phase in base.phases),
     }
-    return base.model_copy(update=update)
+    return alone_config(base, SUBNET).model_copy(update=update)
 
 
 def unit(name: str, seed: int | None, _: None) -> None:

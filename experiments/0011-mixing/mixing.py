@@ -46,7 +46,7 @@ def config_of(space: str, arguments: argparse.Namespace) -> TrainConfig:
     out = base.out.parent / f"{base.out.name}-{steps}" / f"{arguments.start}-{space}"
     update: dict[str, object] = {"space": space, "out": out, "initial": initial, "steps": steps}
     if arguments.start == "starter":
-        update["balanced_loss"] = None  # what helps new encoders makes weights that can segment worse
+        update["balanced_loss"] = None  # docs/decisions/0006
     return base.model_copy(update=update)
 
 

@@ -144,9 +144,7 @@ class TrainConfig(Section):
     max_skipped_share: float = Field(default=0.05, ge=0, le=1)  # of damaged samples; more end the training
     initial: Initial | None = None
     distillation: Distillation | None = None
-    balanced_loss: BalancedLoss | Literal["auto"] | None = (
-        "auto"  # null: SAM's own; auto: that, unless a decoder is new
-    )
+    balanced_loss: BalancedLoss | Literal["auto"] | None = "auto"  # auto: only for a new decoder; null: never
     phases: tuple[Phase, ...] = (Phase(),)
     architecture: dict[str, Any] | None = None  # as in a candidate's JSON: what `subnets: fixed` trains alone
     shrinking: Shrinking | None = None

@@ -30,7 +30,7 @@ from supersam.evaluate.recalibrate import recalibrate
 from supersam.sam.model import Sam
 from supersam.space import AnyArchitecture, SearchSpace
 from supersam.space.parts import count
-from supersam.train.config import Phase, TrainConfig
+from supersam.train.config import TrainConfig
 from supersam.train.folder import check_folder, writing
 from supersam.train.initial_config import Initial
 from supersam.train.loop import train
@@ -315,14 +315,8 @@ def _train_alone(architecture: AnyArchitecture, config: TrainConfig, weights: Pa
     if finished.exists():
         _check_same(finished, config, weights)
         return finished
-    alone = config.model_copy(
-        update={
-            "out": out,
-            "seed": seed,
-            "architecture": architecture.to_dict(),
-            "initial": Initial(weights=weights),
-            "phases": tuple(replace_rule(phase) for phase in config.phases),
-        }
+    alone = alone_config(config, architecture).model_copy(
+        update={"out": out, "seed": seed, "initial": Initial(weights=weights)}
     )
     train(alone, resume=(out / STATE_FILE).exists())
     (out / STATE_FILE).unlink()  # as large as the supernet four times
@@ -338,9 +332,11 @@ def _check_same(finished: Path, config: TrainConfig, weights: Path) -> None:
         )
 
 
-def replace_rule(phase: Phase) -> Phase:
-    """Return a phase that trains the configured architecture alone."""
-    return phase.model_copy(update={"subnets": "fixed", "inplace_distillation": 0.0})
+def alone_config(config: TrainConfig, architecture: AnyArchitecture) -> TrainConfig:
+    """Return a training of this architecture alone by the same schedule."""
+    fixed = {"subnets": "fixed", "inplace_distillation": 0.0}
+    phases = tuple(phase.model_copy(update=fixed) for phase in config.phases)
+    return config.model_copy(update={"architecture": architecture.to_dict(), "phases": phases})
 
 
 def _accuracy(supernet: Sam, architecture: AnyArchitecture, test: Test) -> float:

@@ -39,25 +39,23 @@ def supersam(monkeypatch, capsys, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def kept_runs(tmp_path_factory):
-    """Return the folder of the runs that tests share, and what they printed by what was asked."""
-    return tmp_path_factory.mktemp("kept"), {}
+def kept_runs() -> dict[tuple[object, ...], tuple[Path, str]]:
+    """Return the runs that tests share, with what was printed, by what was asked."""
+    return {}
 
 
 @pytest.fixture
-def searched(supersam, kept_runs):
+def searched(supersam, kept_runs, tmp_path_factory):
     """Return a function that gives the JSON of a search and its folder `run`; the same question is searched once."""
-    folder, printed = kept_runs
 
     def search(*arguments: object) -> dict:
-        if arguments not in printed:
+        if arguments not in kept_runs:
             answer = supersam(*arguments, "--out", "run", "--json")
             assert answer.code == 0, answer.err
-            shutil.copytree("run", folder / str(len(printed)))
-            printed[arguments] = answer.out
+            kept_runs[arguments] = shutil.copytree("run", tmp_path_factory.mktemp("kept") / "run"), answer.out
         else:
-            shutil.copytree(folder / str(list(printed).index(arguments)), "run")
-        return json.loads(printed[arguments])
+            shutil.copytree(kept_runs[arguments][0], "run")
+        return json.loads(kept_runs[arguments][1])
 
     return search
 
