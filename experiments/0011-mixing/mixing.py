@@ -25,6 +25,7 @@ from supersam.train.config import TrainConfig, load_config
 from supersam.train.initial_config import Initial
 
 HERE = Path(__file__).parent
+MIXED = "starter"
 SPACES = {
     "starter": "#000000",
     "starter-vit": "#0072B2",
@@ -154,12 +155,9 @@ def results(rows: dict[str, list[proofs.Row]], start: str, device: str) -> list[
 
 
 def compared(rows: dict[str, list[proofs.Row]], device: str) -> str:
-    """Return the table of a device: accuracy at equal latency, latency at equal accuracy, hypervolume."""
-    table = load_table(device)
-    latencies = {
-        space: np.array([table.predict(architecture_from_dict(row["architecture"])).ms for row in found])
-        for space, found in rows.items()
-    }
+    """Return the tables of a device: accuracy at equal latency, latency at equal accuracy, hypervolume; and how far
+    the mixed space is from each of the others, on the same resampled masks."""
+    latencies = latencies_of(rows, device)
     means = {space: np.array([row["accuracy"] for row in found]) for space, found in rows.items()}
     together = proofs.resampled([row["scores"] for found in rows.values() for row in found])
     ends = np.cumsum([len(found) for found in rows.values()])[:-1]
@@ -167,18 +165,44 @@ def compared(rows: dict[str, list[proofs.Row]], device: str) -> str:
     budgets = np.quantile(np.concatenate(list(latencies.values())), QUANTILES)
     levels = np.quantile(np.concatenate(list(means.values())), QUANTILES)
     slowest = max(values.max() for values in latencies.values())
-    measures = [(f"mIoU within {ms:.3g} ms", best_within(ms)) for ms in budgets]
-    measures += [(f"ms at mIoU {level:.3f}", fastest_at(level)) for level in levels]
-    measures.append((f"hypervolume to {slowest:.3g} ms, 0 (share)", volume(slowest)))
-    lines = []
-    for space in rows:
-        cells = []
-        for _, measure in measures:
-            value = measure(latencies[space], means[space])
-            low, high = proofs.interval(np.array([measure(latencies[space], column) for column in drawn[space].T]))
-            cells.append(f"{value:.3g} [{low:.3g}-{high:.3g}]" if np.isfinite(value) else "not reached")
-        lines.append([space, *cells])
-    return proofs.table(["space", *(name for name, _ in measures)], lines)
+    accuracies = [(f"mIoU within {ms:.3g} ms", best_within(ms)) for ms in budgets]
+    accuracies.append((f"hypervolume to {slowest:.3g} ms, 0 (share)", volume(slowest)))
+    measures = [*accuracies, *((f"ms at mIoU {level:.3f}", fastest_at(level)) for level in levels)]
+
+    def value(space: str, measure) -> tuple[float, np.ndarray]:
+        draws = np.array([measure(latencies[space], column) for column in drawn[space].T])
+        return measure(latencies[space], means[space]), draws
+
+    def less(space: str, measure) -> tuple[float, np.ndarray]:
+        (mixed, mixed_draws), (single, draws) = value(MIXED, measure), value(space, measure)
+        return mixed - single, mixed_draws - draws
+
+    absolute = [[space, *(cell(*value(space, measure)) for _, measure in measures)] for space in rows]
+    apart = [[space, *(cell(*less(space, measure)) for _, measure in accuracies)] for space in rows if space != MIXED]
+    return "\n\n".join(
+        [
+            proofs.table(["space", *(name for name, _ in measures)], absolute),
+            f"`{MIXED}` less each of the others:",
+            proofs.table(["space", *(name for name, _ in accuracies)], apart),
+        ]
+    )
+
+
+def latencies_of(rows: dict[str, list[proofs.Row]], device: str) -> dict[str, np.ndarray]:
+    """Return the milliseconds of every row on a device."""
+    table = load_table(device)
+    return {
+        space: np.array([table.predict(architecture_from_dict(row["architecture"])).ms for row in found])
+        for space, found in rows.items()
+    }
+
+
+def cell(value: float, draws: np.ndarray) -> str:
+    """Return a value with its 95 % interval."""
+    if not np.isfinite(value):
+        return "not reached"
+    low, high = proofs.interval(draws)
+    return f"{value:.3g} [{low:.3g} to {high:.3g}]"
 
 
 def best_within(budget: float):
@@ -211,6 +235,7 @@ def draw(rows: dict[str, list[proofs.Row]], device: str, title: str, file: Path)
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogFormatter
 
     table = load_table(device)
     figure, axes = plt.subplots(figsize=(8, 5))
@@ -235,7 +260,10 @@ def draw(rows: dict[str, list[proofs.Row]], device: str, title: str, file: Path)
             capsize=2,
             drawstyle="steps-post",
         )
-    axes.set(xscale="log", xlabel="latency of the encoder, ms", ylabel="mIoU on train-search", title=title)
+    axes.set_xscale("log")
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.6)))
+    axes.set(xlabel="latency of the encoder, ms", ylabel="mIoU on train-search", title=title)
     axes.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(file, dpi=110)
