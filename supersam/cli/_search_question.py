@@ -107,7 +107,7 @@ def accuracy_of(
         if evaluate is not None or halving:
             raise UsageError("--evaluate and --halving need --data DIR: without images nothing can be evaluated")
         return "archive"
-    found: dict[str, Any] = {"data": str(data), "split": split, "images": images, "prompts": PROMPTS}
+    found: dict[str, Any] = {"data": str(data.absolute()), "split": split, "images": images, "prompts": PROMPTS}
     return found | ({"measure": evaluate} if evaluate is not None else {}) | ({"halving": True} if halving else {})
 
 
@@ -167,12 +167,35 @@ def _check_study(before: dict[str, Any], out: Path) -> None:
 def _check_storage(before: dict[str, Any], out: Path, storage: str | None, asked_anew: bool) -> None:
     """Refuse to go on where the study's storage would not be found, which would begin another study."""
     from supersam.errors import UsageError
-    from supersam.search.storage import is_hidden
+    from supersam.search.storage import absolute, hide_password, is_hidden
 
     kept = before.get("storage")
+    if storage is not None and not kept:
+        raise UsageError(f"the study of {out} is kept in the run's folder; leave out --storage to go on with it")
+    if storage is not None and hide_password(absolute(storage)) != kept:
+        _check_study_there(before, out, storage)
     if kept and storage is None and (asked_anew or is_hidden(kept)):
         why = " (its password is not written down)" if is_hidden(kept) else ""
         raise UsageError(f"the study of {out} is kept in {kept}{why}; give the URL again: --storage URL")
+
+
+def _check_study_there(before: dict[str, Any], out: Path, storage: str) -> None:
+    """Refuse another storage unless it holds the study too, as a proxy in front of the database does."""
+    import optuna
+
+    from supersam.errors import UsageError
+    from supersam.search.storage import close_storage, hide_password, open_storage
+
+    opened = open_storage(storage)
+    try:
+        there = optuna.get_all_study_names(opened)
+    finally:
+        close_storage(opened)
+    if before.get("study", "search") not in there:
+        raise UsageError(
+            f"the study of {out} is kept in {before['storage']}, and {hide_password(storage)} has none of its name "
+            f"({before.get('study', 'search')})"
+        )
 
 
 def asked_before(run: "Run") -> tuple[dict[str, Any], "Problem"]:

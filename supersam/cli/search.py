@@ -29,7 +29,13 @@ def search(
     space: Annotated[str, typer.Option(help="Search space (supersam spaces), or the path of one.")] = "starter",
     trials: Annotated[int, typer.Option(min=1, help="Different architectures to ask an accuracy for.")] = 200,
     seed: Annotated[int, typer.Option(help="The same seed and data give the same search (one worker).")] = 0,
-    sampler: Annotated[str, typer.Option(help="What proposes: auto, ehvi, linas, linas-dp, nsga2, tpe, ...")] = "auto",
+    sampler: Annotated[
+        str,
+        typer.Option(
+            help="What proposes: auto (ehvi), ehvi, linas, linas-dp, nsga2, nsga3, tpe, gp, random, nni-evolution, "
+            "nni-tpe, nni-random."
+        ),
+    ] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder of the run; default: the next free runs/search-N.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out; more --trials extend it.")
@@ -111,7 +117,11 @@ def search(
         limits = {"params_m": max_params, "gmacs": max_gmacs, "memory_mb": max_memory}
         accuracy = accuracy_of(data, split, images, evaluate, halving)
         question, problem = question_of(device or [], budget or [], space, risk, limits, weigh or [], accuracy)
-        question |= {"seed": seed, "sampler": known_sampler(sampler), "weights": str(weights) if weights else None}
+        question |= {
+            "seed": seed,
+            "sampler": known_sampler(sampler),
+            "weights": str(weights.absolute()) if weights else None,
+        }
         question |= storage_of(storage, study)
     check_folder(run, question, resume)
     if resume and not accept_changed_tables:

@@ -74,10 +74,15 @@ class Candidate:
 
 def _latency_fields(latency: Latency) -> dict[str, Any]:
     return {
-        "latency_ms": round(latency.ms, 4),
-        "latency_interval_ms": [round(latency.lo, 4), round(latency.hi, 4)],
+        "latency_ms": _rounded(latency.ms),
+        "latency_interval_ms": [_rounded(latency.lo), _rounded(latency.hi)],
         "latency_method": latency.method,
     }
+
+
+def _rounded(ms: float) -> float:
+    """Return six digits of a time, be it of a phone or of a large GPU."""
+    return float(f"{ms:.6g}")
 
 
 def _latency(fields: dict[str, Any]) -> Latency:

@@ -125,6 +125,7 @@ class Run:
                 if number == len(lines) and not line.endswith("\n"):
                     break
                 raise DamagedError(f"{self.candidates_file} line {number} is damaged ({problem!r})") from problem
+            found.pop(candidate.digest, None)  # a measurement that replaces a prediction was made when it was written
             found[candidate.digest] = candidate
         return list(found.values())
 

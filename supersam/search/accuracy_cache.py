@@ -2,22 +2,51 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from supersam._paths import cache_dir, write_atomically
 from supersam.results import Accuracy
 
+if TYPE_CHECKING:
+    from supersam.data.records import Pack
 
-def data_fingerprint(folder: Path, splits: list[str]) -> str:
-    """Return a hash of what would be read: annotation files whole, all other files by name and size."""
+
+def data_fingerprint(data: Path, splits: list[str], packs: "Iterable[Pack]" = ()) -> str:
+    """Return a hash of what would be read: annotations and label masks whole, all other files by name and size.
+
+    Args:
+        data: a folder, or an annotation file, whose images are those of ``packs``.
+        splits: annotation files of others are not read.
+    """
+    one = data.is_file()
+    root = data.parent if one else data
+    images = (record.path for pack in packs for record in pack.records) if one else ()
+    files = [data, *images] if one else sorted(path for path in data.rglob("*") if path.is_file())
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
-        if path.suffix == ".json" and any(path.stem.endswith(split) for split in splits):
+    for path in files:
+        digest.update(f"{os.path.relpath(path, root)} {path.stat().st_size if path.is_file() else None}\n".encode())
+        if path == data or (not one and _is_annotation(path.relative_to(root), splits)):
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _is_annotation(path: Path, splits: list[str]) -> bool:
+    """Return whether a file says what is in the images: JSON (in ``annotations/``, of these splits), a label mask."""
+    if path.suffix == ".json":
+        return path.parent.name != "annotations" or any(path.stem.endswith(split) for split in splits)
+    return "masks" in path.parent.parts
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of an architecture, also after a part of the images, which halving compares."""
+
+    accuracy: Accuracy
+    rungs: tuple[tuple[Accuracy, int], ...] = ()  # with the number of images
 
 
 class AccuracyCache:
@@ -28,18 +57,25 @@ class AccuracyCache:
         self.folder = (folder or cache_dir() / "accuracy") / self.key
         self.protocol = protocol
 
-    def get(self, digest: str) -> Accuracy | None:
+    def get(self, digest: str) -> Measurement | None:
         """Return what was measured, or None; a damaged file counts as none and is measured again."""
         try:
             content = json.loads((self.folder / f"{digest}.json").read_text())
-            low, high = content["interval"]
-            return Accuracy(float(content["value"]), "measured", (float(low), float(high)), content["packs"])
+            accuracy = _accuracy(content)
+            rungs = tuple((_accuracy(one), int(n_images)) for one, n_images in content.get("rungs", ()))
+            return Measurement(accuracy, rungs)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def put(self, digest: str, accuracy: Accuracy) -> None:
+    def put(self, digest: str, measurement: Measurement) -> None:
         """Keep a measurement."""
         about = self.folder / "protocol.json"
         if not about.is_file():
             write_atomically(about, json.dumps(self.protocol, indent=1) + "\n")
-        write_atomically(self.folder / f"{digest}.json", json.dumps(asdict(accuracy)) + "\n")
+        content = asdict(measurement.accuracy) | {"rungs": asdict(measurement)["rungs"]}
+        write_atomically(self.folder / f"{digest}.json", json.dumps(content) + "\n")
+
+
+def _accuracy(content: dict[str, Any]) -> Accuracy:
+    low, high = content["interval"]
+    return Accuracy(float(content["value"]), "measured", (float(low), float(high)), content["packs"])

@@ -151,7 +151,7 @@ def _measured(question: dict[str, Any], problem: Problem, objective: Objective) 
     objective.check([*(pack.name for pack in packs), *prompts])
     protocol = {
         "weights_sha256": file_sha256(path),
-        "data": data_fingerprint(data, [split, "train-fit", "train"]),
+        "data": data_fingerprint(data, [split, "train-fit", "train"], [*packs, *calibration]),
         "split": split,
         "images": wanted["images"],
         "masks_per_image": MASKS_PER_IMAGE,

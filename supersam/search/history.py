@@ -23,6 +23,7 @@ class History:
         self.taken: set[bytes] = set()  # rows nobody need propose again: evaluated, rejected or being evaluated
         self._read: dict[int, tuple[np.ndarray, float, list[float]] | None] = {}  # finished trials by number
         self._settled: set[bytes] = set()
+        self._given_up: dict[int, bytes] = {}  # rows that were given up after a part of the images, by trial
         self._first_open = 0
         self._n = 0
         self._arrays: tuple[int, Rows, Vector, Vector] | None = None
@@ -55,6 +56,8 @@ class History:
             self._read[trial.number] = (row, trial.values[0], trial.values[1:])
             self._arrays = None
             self._n += 1
+        if key is not None and trial.state is TrialState.PRUNED:
+            self._given_up[trial.number] = key
         if key is not None and (complete or trial.state is TrialState.PRUNED or REASON in trial.user_attrs):
             self._settled.add(key)
 
@@ -79,6 +82,13 @@ class History:
             latency = np.array([values for _, _, values in known], dtype=np.float64).reshape(-1, n_devices)
             self._arrays = (len(known), rows, accuracy, latency)
         return self._arrays[1], self._arrays[2], self._arrays[3]
+
+    def judged(self, n: int) -> set[bytes]:
+        """Return the rows of the first ``n`` evaluations and of what was given up before the last of them."""
+        numbers = sorted(number for number, entry in self._read.items() if entry is not None)[:n]
+        last = numbers[-1] if numbers else -1
+        rows = {row.tobytes() for row in self.arrays()[0][:n]}
+        return rows | {key for number, key in self._given_up.items() if number < last}
 
     def is_new(self, row: np.ndarray) -> bool:
         """Return whether nobody has taken this row."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from supersam.results import Accuracy
-from supersam.search.accuracy_cache import AccuracyCache
-from supersam.search.halving import Halving, split_rungs
+from supersam.search.accuracy_cache import AccuracyCache, Measurement
+from supersam.search.halving import RUNGS, Halving, split_rungs
 from supersam.search.history import REACHED
 from supersam.search.objective import Objective
 from supersam.space import AnyArchitecture
@@ -44,10 +44,13 @@ class MeasuredAccuracy:
             Pruned: if it was given up after a part of the images.
         """
         found = self.cache.get(architecture.digest)
-        if found is None:
+        if found is None or (self.halving is not None and not found.rungs):
             found = self._measure(architecture)
             self.cache.put(architecture.digest, found)
-        return self.objective.apply(found)
+        else:  # given up where it was, or would have been, given up without the cache
+            for rung, (accuracy, n_images) in enumerate(found.rungs):
+                self._check(rung, architecture, accuracy, n_images)
+        return self.objective.apply(found.accuracy)
 
     def learn_from(self, ledger: "Ledger") -> None:
         """Compare with what all workers' architectures reached after a part of the images."""
@@ -62,7 +65,11 @@ class MeasuredAccuracy:
         """Return the same without giving anything up."""
         return replace(self, halving=None)
 
-    def _measure(self, architecture: AnyArchitecture) -> Accuracy:
+    def _check(self, rung: int, architecture: AnyArchitecture, accuracy: Accuracy, n_images: int) -> None:
+        if self.halving is not None:
+            self.halving.check(rung, architecture, self.objective.apply(accuracy).value, n_images)
+
+    def _measure(self, architecture: AnyArchitecture) -> Measurement:
         from supersam.checkpoints.subnets import extract_subnet
         from supersam.evaluate.evaluator import Report, calibration_batches, evaluate, spread
         from supersam.evaluate.recalibrate import recalibrate
@@ -73,6 +80,7 @@ class MeasuredAccuracy:
         )
         chosen = {pack.name: split_rungs(spread(tuple(pack.records), self.images)) for pack in self.packs}
         report, n_images = Report(0, {}), 0
+        rungs: list[tuple[Accuracy, int]] = []
         for rung in range(len(next(iter(chosen.values())))):
             packs = [replace(pack, records=tuple(chosen[pack.name][rung])) for pack in self.packs]
             packs = [pack for pack in packs if pack.records]
@@ -80,10 +88,10 @@ class MeasuredAccuracy:
                 more = evaluate(subnet, architecture.resolution, packs, self.prompts, None, self.masks_per_image)
                 report = joined(report, more)
                 n_images += more.n_images
-            if self.halving is not None and rung < len(self.halving.seen):
-                so_far = self.objective.apply(report.accuracy()).value
-                self.halving.check(rung, architecture, so_far, n_images)
-        return report.accuracy()
+            if rung < len(RUNGS):
+                rungs.append((report.accuracy(), n_images))
+                self._check(rung, architecture, *rungs[-1])
+        return Measurement(report.accuracy(), tuple(rungs))
 
 
 def joined(one: Any, other: Any) -> Any:

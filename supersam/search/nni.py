@@ -68,6 +68,8 @@ class NNISampler(BaseSampler):  # type: ignore[misc]
     """Hands the proposals of an NNI tuner to Optuna, and Optuna's answers to the tuner."""
 
     def __init__(self, problem: Problem, seed: int, tuner: str) -> None:
+        if len(problem.devices) > 1:
+            raise UsageError(f"nni-{tuner} knows one device; search one after the other, or choose another --sampler")
         self.problem, self.seed = problem, seed
         self.tuner = make_tuner(tuner, problem.space, seed)
         self._asked: set[int] = set()

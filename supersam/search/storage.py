@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from optuna.trial import TrialState
 from sqlalchemy import text
 
 from supersam.errors import EnvironmentProblem, UsageError
+from supersam.search.history import BEGAN, WORKER
 
 HEARTBEAT_S, GRACE_S = 20, 60  # a worker silent for longer is taken for dead, and its trial is given to another
 RETRIES = 5
@@ -117,7 +119,9 @@ def absolute(url: str) -> str:
 
 
 def retry(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-    """Queue a trial whose worker died once more."""
+    """Queue a trial whose worker died once more, without its signature: who takes it now has not begun it yet."""
+    trial = copy(trial)
+    trial.user_attrs = {name: value for name, value in trial.user_attrs.items() if name not in (WORKER, BEGAN)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
@@ -179,7 +183,7 @@ def _rdb(url: str, engine: dict[str, Any], kind: type[RDBStorage] = RDBStorage) 
         engine_kwargs=engine,
         heartbeat_interval=HEARTBEAT_S,
         grace_period=GRACE_S,
-        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+        heartbeat_stale_trial_callback=retry,
     )
 
 

@@ -7,6 +7,7 @@ in the study before it is evaluated, so that no two workers evaluate the same on
 
 import multiprocessing
 import random
+import socket
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -41,6 +42,7 @@ from supersam.search.storage import close, close_storage, has_heartbeat, open_st
 from supersam.space import AnyArchitecture
 
 STUDY = "search"
+QUEUED = "queued"  # attribute of a study: the first architectures are all in it
 PATIENCE = 20  # proposals for each trial before a small space counts as exhausted
 STUCK = 10  # proposals in a row that led to nothing, before a random one is queued
 RUNNING = (TrialState.RUNNING,)
@@ -126,6 +128,8 @@ class Search:
             return make_sampler(self.sampler, self.problem, self.seed)
         # The state of Optuna's own samplers is not stored, so who joins or goes on draws from a stream of its own.
         worker = multiprocessing.current_process().name
+        if self.storage is not None:
+            worker = f"{socket.gethostname()}/{worker}"  # processes of several machines have the same names
         seed = random.Random(f"{self.seed}/{n_known}/{worker}").randrange(2**31)
         return make_sampler(self.sampler, self.problem, seed)
 
@@ -159,11 +163,13 @@ class Search:
             )
 
     def prepare(self, first: Iterable[AnyArchitecture]) -> None:
-        """Queue the first architectures if the study is empty, and give the trials of dead workers to the living."""
+        """Queue the first architectures if nobody has, and give the trials of dead workers to the living."""
         study = self.open_study()
         trials = study.get_trials(deepcopy=False)
-        for architecture in first if not trials else ():
-            study.enqueue_trial(self.problem.space.encode(architecture))
+        if QUEUED not in study.user_attrs:
+            for architecture in first:  # those that an interrupted beginning has queued are not queued again
+                study.enqueue_trial(self.problem.space.encode(architecture), skip_if_exists=bool(trials))
+            study.set_user_attr(QUEUED, True)
         for trial in trials:
             if trial.state in RUNNING and is_dead(worker_of(trial)):
                 give_back(study, trial)

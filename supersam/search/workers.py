@@ -6,7 +6,9 @@ A worker that dies loses its trial only; the trial is queued once more and anoth
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,6 +21,8 @@ from supersam.search.storage import close
 from supersam.search.study import RUNNING, Recorder, Search, Worker, give_back
 
 LOOK_EVERY_S = 1.0
+UNABLE = 75  # exit code of a worker with a problem that would meet every other
+THREADS = "OMP_NUM_THREADS"
 HOPELESS = 5  # deaths in a row without a new candidate, after which the search ends
 
 
@@ -61,6 +65,8 @@ def optimize_together(
                 if process.exitcode:
                     _bury(recorder, process)
                     deaths += 1
+                    if process.exitcode == UNABLE:
+                        raise WorkersDied(f"a worker of {search.run.folder} cannot go on; why stands above")
                     if deaths > HOPELESS * n_workers:
                         raise WorkersDied(
                             f"workers of {search.run.folder} die again and again; the last errors are above"
@@ -79,8 +85,21 @@ def _start(search: Search, question: dict[str, Any], n_trials: int, number: int)
     process = context.Process(
         target=_work, args=(str(search.run.folder), question, search.storage, n_trials), name=f"worker-{number}"
     )
-    process.start()
+    with _one_thread():
+        process.start()
     return process
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let processes that start now use one thread each: numpy decides at import, so they cannot do it themselves."""
+    before = os.environ.get(THREADS)
+    os.environ.setdefault(THREADS, "1")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[THREADS]
 
 
 def _work(folder: str, question: dict[str, Any], storage: str | None, n_trials: int) -> None:
@@ -88,13 +107,15 @@ def _work(folder: str, question: dict[str, Any], storage: str | None, n_trials: 
     from supersam.search.build import build
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         worker = Worker(build(question, Run(Path(folder)), storage=storage))
         worker.work(n_trials, lambda ledger: None)
         close(worker.study)
     except KeyboardInterrupt:
         return
+    except SuperSAMError as problem:  # the next one would end alike
+        print(f"{multiprocessing.current_process().name}: {problem}", file=sys.stderr)
+        sys.exit(UNABLE)
 
 
 def _bury(recorder: Recorder, process: BaseProcess) -> None:

@@ -164,6 +164,19 @@ def test_a_study_elsewhere_is_not_left_for_a_new_one(supersam, tmp_path):
     assert not (tmp_path / "run" / "study.db").exists()
 
 
+def test_a_run_does_not_go_on_in_a_storage_that_has_not_got_its_study(supersam, tmp_path):
+    assert search(supersam, "--storage", "sqlite:///st.db", "--out", "run").code == 0
+    assert search(supersam, "--out", "own").code == 0
+
+    other = supersam("search", "--resume", "--out", "run", "--storage", "sqlite:///other.db")
+    own = supersam("search", "--resume", "--out", "own", "--storage", "sqlite:///other.db")
+
+    assert f"is kept in sqlite:///{tmp_path}/st.db, and sqlite:///other.db has none of its name (search)" in other.err
+    assert "the study of own is kept in the run's folder; leave out --storage" in own.err
+    assert (other.code, own.code) == (2, 2)
+    assert supersam("search", "--resume", "--out", "run", "--storage", "sqlite:///st.db").code == 0
+
+
 def test_a_run_of_the_sampler_auto_goes_on_as_what_auto_stands_for(supersam, tmp_path):
     asked = ("search", "--device", "jetson-orin", "--out", "run")
     assert supersam(*asked, "--trials", 4).code == 0

@@ -3,14 +3,17 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from supersam.cli.main import app
 from supersam.errors import LatencyTableError
 from supersam.latency import load_table, shipped_tables
 from supersam.results import Run, load_archive
-from supersam.search.samplers import DEFAULT
+from supersam.search.samplers import DEFAULT, SAMPLERS
 from supersam.space import load_space
 
 SEARCH = ["search", "--device", "jetson-orin", "--budget", "4ms", "--trials", "22"]
@@ -19,6 +22,12 @@ SEARCH = ["search", "--device", "jetson-orin", "--budget", "4ms", "--trials", "2
 @pytest.fixture
 def run(searched):
     return searched(*SEARCH)
+
+
+def test_the_help_names_every_sampler():
+    (option,) = (one for one in get_command(app).commands["search"].params if one.name == "sampler")
+
+    assert set(re.findall(r"[\w-]+", option.help)) >= SAMPLERS.keys()
 
 
 def test_a_runs_folder_says_all_that_decided_the_answer(run):

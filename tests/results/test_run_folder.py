@@ -64,6 +64,13 @@ def test_candidate_tells_what_other_tools_read(candidate: Make) -> None:
     assert content["accuracy_interval"] == [0.48, 0.52]
 
 
+def test_candidate_keeps_the_differences_of_a_fast_device(candidate: Make) -> None:
+    one = candidate(2.0, 0.5)
+    fast = replace(one, latency=one.latency._replace(ms=0.0123456, lo=0.0123455, hi=0.0123457))
+
+    assert Candidate.from_dict(json.loads(json.dumps(fast.to_dict()))).latency == fast.latency
+
+
 def test_candidate_on_another_device_keeps_all_but_its_latency(candidate: Make) -> None:
     one, table = candidate(2.0, 0.5), load_table("jetson-orin")
 
@@ -94,7 +101,7 @@ def test_architecture_found_twice_counts_once_as_found_last(run: Run, candidates
     better = replace(candidates[1], accuracy=Accuracy(0.875, "measured", (0.75, 0.9375)))
     run.append(better)
 
-    assert run.candidates() == [candidates[0], better, candidates[2]]
+    assert run.candidates() == [candidates[0], candidates[2], better], "a later measurement was known later"
 
 
 @pytest.mark.parametrize("left", [1, 40, -1])

@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from supersam.data.sources import open_packs
+from supersam.data.synthetic import write_pack
 from supersam.errors import UsageError
 from supersam.latency import Latency
 from supersam.results import Accuracy, Candidate, pareto_front
-from supersam.search.accuracy_cache import AccuracyCache, cache_dir, data_fingerprint
+from supersam.search.accuracy_cache import AccuracyCache, Measurement, cache_dir, data_fingerprint
 from supersam.search.halving import FIRST, RUNGS, Halving, Pruned, split_rungs
 from supersam.search.learning import LEAST, LearningAccuracy
 from supersam.search.objective import Objective, parse_objective
@@ -67,9 +69,10 @@ def test_a_weight_that_makes_no_sense_is_refused(texts, words, tells):
 
 def test_a_measurement_is_kept_for_its_protocol_only(tmp_path):
     cache = AccuracyCache({"weights": "a"}, tmp_path / "x")
-    cache.put("0123456789", MEASURED)
+    measurement = Measurement(MEASURED, ((MEASURED, 4),))
+    cache.put("0123456789", measurement)
 
-    assert AccuracyCache({"weights": "a"}, tmp_path / "x").get("0123456789") == MEASURED
+    assert AccuracyCache({"weights": "a"}, tmp_path / "x").get("0123456789") == measurement
     assert AccuracyCache({"weights": "b"}, tmp_path / "x").get("0123456789") is None
     assert cache.get("9876543210") is None
     assert json.loads((cache.folder / "protocol.json").read_text()) == {"weights": "a"}
@@ -78,7 +81,7 @@ def test_a_measurement_is_kept_for_its_protocol_only(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"value": "x", "interval": [0, 1], "packs": {}}'])
 def test_a_damaged_measurement_is_made_again(tmp_path, content):
     cache = AccuracyCache({}, tmp_path)
-    cache.put("0123456789", MEASURED)
+    cache.put("0123456789", Measurement(MEASURED))
     (cache.folder / "0123456789.json").write_text(content)
 
     assert cache.get("0123456789") is None
@@ -104,6 +107,33 @@ def test_other_images_or_other_masks_are_other_data(tmp_path):
     changed = data_fingerprint(tmp_path, ["val"])
     (tmp_path / "a.jpg").write_bytes(b"123")
     assert len({before, changed, data_fingerprint(tmp_path, ["val"])}) == 3
+
+
+@pytest.mark.parametrize("name", ["sa_1.json", "masks/a.png", "annotations/instances_val.json"])
+def test_other_annotations_of_the_same_size_are_other_data_in_every_format(tmp_path, name):
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"1")
+    before = data_fingerprint(tmp_path, ["val"])
+
+    file.write_bytes(b"2")
+
+    assert data_fingerprint(tmp_path, ["val"]) != before
+
+
+def test_an_annotation_file_is_known_by_its_content_and_its_images(tmp_path):
+    folder = write_pack(tmp_path / "pack", n_train=1, n_val=2, side=32)
+    (file,) = (folder / "annotations").glob("*val.json")
+    packs = open_packs(file, "val")
+    before = data_fingerprint(file, ["val"], packs)
+    content = file.read_text()
+
+    file.write_text(content + " ")
+    changed = data_fingerprint(file, ["val"], packs)
+    file.write_text(content)
+    packs[0].records[0].path.write_bytes(b"")
+
+    assert len({before, changed, data_fingerprint(file, ["val"], packs)}) == 3
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 16, 33])

@@ -62,3 +62,18 @@ def test_what_is_given_up_leaves_nothing_in_the_cache_and_can_be_measured_in_ful
         source(smallest)
     assert source.cache.get(smallest.digest) is None
     assert source.in_full()(smallest).source == "measured"
+
+
+def test_halving_judges_what_is_in_the_cache_as_if_it_were_measured_now(material, tmp_path, monkeypatch):
+    smallest = material[1]
+
+    def halved():
+        return measured_by(material, tmp_path, halving=Halving(lambda architecture: [1.0]))
+
+    cold, warm = halved(), halved()
+    measured = cold(smallest)
+    monkeypatch.setattr(MeasuredAccuracy, "_measure", lambda self, architecture: pytest.fail("measured again"))
+
+    assert warm(smallest) == measured
+    assert warm.notes() == cold.notes()
+    assert len(warm.notes()["reached"]) == 2

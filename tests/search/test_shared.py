@@ -9,10 +9,11 @@ from optuna.trial import TrialState
 from supersam.errors import UsageError
 from supersam.results import Run
 from supersam.search.halving import FIRST, Halving, Pruned
+from supersam.search.history import BEGAN, WORKER
 from supersam.search.learning import LEAST, LearningAccuracy, round_number
 from supersam.search.ledger import LOST_AFTER_S, LOST_FACTOR, lost_trials
 from supersam.search.storage import has_heartbeat
-from supersam.search.study import Search, Worker, give_back_lost
+from supersam.search.study import Search, Worker, give_back, give_back_lost
 
 
 def quietly(ledger):
@@ -167,6 +168,29 @@ def test_a_queued_trial_that_a_dead_worker_took_and_never_began_is_queued_again(
     assert study.ask().suggest_categorical("resolution", few.resolutions) == few.smallest().resolution
     waiting = study.trials[-1].system_attrs["fixed_params"]
     assert waiting == few.encode(few.smallest())
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_a_retried_trial_whose_second_worker_dies_before_it_begins_is_queued_again(
+    few, problem_of, truth, tmp_path, monkeypatch, storage
+):
+    run = Run(tmp_path / "run")
+    run.start({})
+    url = None if storage == "sqlite" else f"journal:///{tmp_path}/study.log"
+    study = Search(run, problem_of(few), truth, 0, "random", url).open_study()
+    study.enqueue_trial(few.encode(few.smallest()))
+    first = study.ask()
+    first.set_user_attr(WORKER, "elsewhere:1")
+    first.set_user_attr(BEGAN, 0.0)
+    give_back(study, study.trials[0])
+    study.ask()  # and then it was killed too
+
+    assert not lost_trials(study.trials, time.time()), "it was taken only now"
+    monkeypatch.setattr("supersam.search.ledger.UNBEGUN_S", -1.0)
+    give_back_lost(study)
+
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.FAIL, TrialState.WAITING]
 
 
 def test_a_worker_whose_trial_was_given_to_another_meanwhile_goes_on(space, problem_of, search_of, truth):

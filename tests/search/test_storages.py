@@ -21,7 +21,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from supersam.errors import EnvironmentProblem, UsageError
+from supersam.errors import EnvironmentProblem, MissingError, UsageError
 from supersam.results import Run
 from supersam.search.ledger import is_dead, this_worker
 from supersam.search.storage import (
@@ -34,7 +34,7 @@ from supersam.search.storage import (
     open_storage,
 )
 from supersam.search.study import Recorder, Search, Worker
-from supersam.search.workers import WorkersDied, _bury, optimize_together
+from supersam.search.workers import UNABLE, WorkersDied, _bury, _one_thread, _work, optimize_together
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +191,46 @@ def test_a_search_whose_workers_always_die_ends(few, problem_of, truth, tmp_path
 
     with pytest.raises(WorkersDied, match="again and again"):
         run_together(Search(run, problem_of(few), diary, 0, "random", f"journal:///{tmp_path}/s.journal"), 5, 1)
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_problem_that_every_worker_would_meet_ends_the_search_at_once(few, problem_of, truth, tmp_path):
+    run = Run(tmp_path / "run")
+    run.start({})
+    search = Search(run, problem_of(few), truth, 0, "random", f"journal:///{tmp_path}/s.journal")
+    search.prepare([])
+    launched = []
+
+    def start(*_):
+        launched.append(multiprocessing.get_context("fork").Process(target=sys.exit, args=(UNABLE,)))
+        launched[-1].start()
+        return launched[-1]
+
+    with pytest.raises(WorkersDied, match="cannot go on; why stands above"):
+        optimize_together(search, {}, 2, 5, lambda ledger: None, start)
+    assert len(launched) == 2
+
+
+def test_a_worker_says_in_one_line_what_keeps_it_from_working(tmp_path, capsys, monkeypatch):
+    def gone(*_, **__):
+        raise MissingError("there is no data at x")
+
+    monkeypatch.setattr("supersam.search.build.build", gone)
+    with pytest.raises(SystemExit) as ended:
+        _work(str(tmp_path), {}, None, 5)
+
+    assert ended.value.code == UNABLE
+    assert capsys.readouterr().err == "MainProcess: there is no data at x\n"
+
+
+def test_workers_use_one_thread_each_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with _one_thread():
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    with _one_thread():
+        assert os.environ["OMP_NUM_THREADS"] == "4"
 
 
 def test_a_study_behind_a_grpc_proxy_is_shared(few, problem_of, truth, tmp_path, grpc_proxy):

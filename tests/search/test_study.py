@@ -11,6 +11,7 @@ from supersam.latency import load_table
 from supersam.results import Run, best_within, hypervolume, pareto_front
 from supersam.search.feasible import fastest
 from supersam.search.halving import Pruned
+from supersam.search.history import History
 from supersam.search.ledger import Ledger
 from supersam.search.memory import memory_mb
 from supersam.search.problem import REACH, Device
@@ -162,6 +163,23 @@ def test_a_study_of_another_question_is_not_joined(space, problem_of, search_of,
         search_of(problem_of(space, 4.0), storage=url).optimize(3, [], quietly)
 
 
+def test_a_beginning_that_was_interrupted_is_completed_when_the_search_goes_on(space, problem_of, search_of):
+    search = search_of(problem_of(space))
+    first = corners(space)
+
+    def interrupted():
+        yield from first[:3]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search.prepare(interrupted())
+    for _ in range(2):
+        search.prepare(first)
+
+    queued = [trial.system_attrs["fixed_params"] for trial in search.open_study().trials]
+    assert queued == [space.encode(architecture) for architecture in first]
+
+
 def test_a_claim_of_another_worker_is_respected_and_its_result_is_not_lost(space, problem_of, search_of, truth):
     problem = problem_of(space)
     search = search_of(problem)
@@ -238,6 +256,25 @@ def test_samplers_live_with_pruned_trials(space, problem_of, search_of, truth, s
 
     assert ledger.pruned
     assert len(ledger.candidates) + len(ledger.pruned) == 30
+
+
+def test_a_plan_is_made_without_what_was_given_up_before_it(space, problem_of, search_of, truth):
+    def picky(architecture):
+        if int(architecture.digest, 16) % 3 == 0:
+            raise Pruned("too low")
+        return truth(architecture)
+
+    problem = problem_of(space)
+    search = search_of(problem, picky)
+    search.optimize(30, [], quietly)
+    history, study = History(problem), search.open_study()
+    history.update(study)
+
+    for n in (0, 5, history.n):
+        last = sorted(t.number for t in study.trials if t.state is TrialState.COMPLETE)[:n][-1:] or [-1]
+        before = [t for t in study.trials[: last[0] + 1] if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        assert history.judged(n) == {problem.encoding.row(trial.params).tobytes() for trial in before}
+    assert len(history.judged(history.n)) > history.n
 
 
 def test_an_error_of_an_evaluation_is_not_swallowed(space, problem_of, search_of):

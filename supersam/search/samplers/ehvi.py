@@ -29,14 +29,15 @@ class EHVISampler(ModelSampler):
         self._caps = caps(problem)
 
     def batch(self, n: int) -> int:
-        """Return half of what others propose before they fit again: here that is worth the time (experiments/0003)."""
+        """Return how many proposals are made before the model is fitted again: often is worth the time here
+        (docs/decisions/0009)."""
         return max(2, n // 24)
 
     def plan(self, rows: Rows, accuracy: Vector, cost: Vector, device: int, rng: np.random.Generator) -> Rows:
         self._fit(rows, accuracy, cost)
         search = Acquisition(self.problem, self._predictor, rows, accuracy, cost, device, self._caps[device])
         pool = self._grow(search, rows, accuracy, cost, rng)
-        return search.choose(pool, 2 * super().batch(len(rows)))  # enough for many workers
+        return search.choose(pool, 2 * super().batch(len(rows)))  # more than a batch, for many workers
 
     def _fit(self, rows: Rows, accuracy: Vector, cost: Vector) -> None:
         near = _nearest_the_front(accuracy, cost, MOST)
@@ -81,7 +82,7 @@ class Acquisition:
         cap: float,
     ) -> None:
         self.problem, self.predictor, self.device, self.cap = problem, predictor, device, cap
-        # As measured, not as the model smooths it: an evaluation repeats exactly, and what it gave is what is reported.
+        # As it was told, not as the model smooths it: a measurement repeats exactly, and what it gave is reported.
         self.value, self.cost, self.lowest = accuracy, cost, float(accuracy.min())
         self._keep_front()
         self._unit = float(np.ptp(accuracy)) + 1e-9

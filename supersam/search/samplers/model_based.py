@@ -29,7 +29,7 @@ class ModelSampler(BaseSampler):  # type: ignore[misc]
     def __init__(self, problem: Problem, seed: int, n_start: int = 16) -> None:
         self.problem, self.seed, self.n_start = problem, seed, n_start
         self.history = History(problem)
-        self._known: set[bytes] = set()  # what the plan in the making is made from
+        self._known: set[bytes] = set()  # what was judged before the plan in the making
         self._plans: dict[int, tuple[int, Rows]] = {}  # device -> evaluations it was made from, proposals
         self._space = {name: CategoricalDistribution(choices) for name, choices in problem.encoding.variables.items()}
 
@@ -90,14 +90,14 @@ class ModelSampler(BaseSampler):  # type: ignore[misc]
         if plan is None or before != made_from:
             rows, accuracy, latency = self.history.arrays()
             cost = latency[:made_from, device]
-            self._known = {row.tobytes() for row in rows[:made_from]}
+            self._known = self.history.judged(made_from)
             drawn = np.random.default_rng([self.seed, made_from, device])
             plan = self.plan(rows[:made_from], accuracy[:made_from], cost, device, drawn)
             self._plans[device] = (made_from, plan)
         return self._first_new(plan, rng)
 
     def unknown(self, rows: Rows) -> Rows:
-        """Return the rows that are not among the evaluations the plan is made from."""
+        """Return the rows that were neither evaluated nor given up before the plan is made."""
         return rows[[row.tobytes() not in self._known for row in rows]] if len(rows) else rows
 
     def _last_fit(self, n: int) -> int | None:
