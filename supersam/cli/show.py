@@ -87,16 +87,27 @@ def _show(report: dict[str, Any]) -> None:
           f"{report['n_measured']} measured, {report['n_predicted']} predicted\n")  # fmt: skip
     show_devices(report["devices"])
     for source, curve in report["hypervolume"].items():
-        _show_source(source, curve, report["importances"][source], report["block_types"][source])
+        _show_curve(source, curve)
+        _show_front_over_time(source, report["front_over_time"][source])
+        _show_choices(source, report["importances"][source], report["block_types"][source])
 
 
-def _show_source(
-    source: str, curve: list[dict[str, Any]], importances: dict[str, float], block_types: dict[str, dict[str, float]]
-) -> None:
+def _show_front_over_time(source: str, members: list[dict[str, Any]]) -> None:
+    """Say since when the newest members have been on the front; --json has all, those too that were driven off."""
+    still = [one for one in members if one["left"] is None]
+    newest = sorted(still, key=lambda one: -one["joined"])[:8]
+    print(f"\n{source}: newest on the front ({len(still)} are on it, {len(members) - len(still)} were driven off)")
+    print_table(["subnet", "since candidate"], [[one["digest"], str(one["joined"])] for one in newest])
+
+
+def _show_curve(source: str, curve: list[dict[str, Any]]) -> None:
     shown = [curve[round(at * (len(curve) - 1) / 7)] for at in range(8)] if len(curve) > 8 else curve
     print(f"\n{source}: hypervolume, as a share of the box of all that was seen")
     rows = [[str(point["n"]), f"{point['hypervolume']:.4f}", str(point["front"])] for point in shown]
     print_table(["candidates", "hypervolume", "front"], rows)
+
+
+def _show_choices(source: str, importances: dict[str, float], block_types: dict[str, dict[str, float]]) -> None:
     if importances:
         print(f"\n{source}: what mattered for accuracy (PED-ANOVA, shares)")
         print_table(["choice", "share"], [[name, f"{value:.3f}"] for name, value in importances.items()][:8])

@@ -137,6 +137,9 @@ def test_show_tells_what_a_run_found(supersam, run):
     assert text.code == 0, text.err
     assert run["best"]["digest"] in text.out
     assert "hypervolume" in text.out
+    (members,) = report["front_over_time"].values()
+    still = sum(one["left"] is None for one in members)
+    assert f"newest on the front ({still} are on it, {len(members) - still} were driven off)" in text.out
     assert report["best"] == run["best"]
     assert report["n_candidates"] == len(rows) == 22
 
