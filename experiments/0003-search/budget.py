@@ -4,8 +4,9 @@
     python experiments/0003-search/budget.py report
 
 The best is the most accurate measured subnet of the archive within the budget; the answer is the run's measured best.
-Wall seconds of the whole command: nothing else may run on the machine, and one search runs at a time. CPU seconds and
-the load that there was stand beside them; on a busy machine only accuracies are worth something.
+Wall seconds of the whole command: nothing else may run on the machine, and one search runs at a time. CPU seconds
+stand beside them, and how many cores all others used meanwhile (Linux); on a busy machine only accuracies are worth
+something.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from records import HERE, Records, stoppable, table, write_between
@@ -27,10 +29,11 @@ from supersam.results import load_archive
 from supersam.results.archive import ARCHIVE_FILE
 
 DEVICE = "jetson-orin"
-COLUMNS = ["archive", "budget_ms", "seed", "seconds", "cpu_seconds", "load", "accuracy", "best_of_archive",
+COLUMNS = ["archive", "budget_ms", "seed", "seconds", "cpu_seconds", "cores_of_others", "accuracy", "best_of_archive",
            "missing_points_of_miou"]  # fmt: skip
 GOAL_S, GOAL_POINTS = 60.0, 0.5
-BUSY = 1.0  # load before a search, beyond which its seconds say nothing
+BUSY = 0.25  # cores that others used during a search, beyond which its seconds say nothing
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def archive_version() -> str:
@@ -45,21 +48,27 @@ def best_of_archive(budget_ms: float) -> float:
 
 
 def search(budget_ms: float, seed: int) -> tuple[float, float, float, float]:
-    """Return wall and CPU seconds of a search, the load before it, and the accuracy of its best."""
+    """Return wall and CPU seconds of a search, the cores that others used, and the accuracy of its best."""
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "supersam", "search", "--device", DEVICE, "--budget", f"{budget_ms:g}ms"]
-        load, began, used = os.getloadavg()[0], time.monotonic(), cpu_of_children()
+        began, used, busy = time.monotonic(), cpu_of_children(), cpu_of_all()
         done = subprocess.run(
             [*command, "--seed", str(seed), "--json"], cwd=folder, capture_output=True, text=True, check=True
         )
-        took = time.monotonic() - began
-        return took, cpu_of_children() - used, load, float(json.loads(done.stdout)["best"]["accuracy"])
+        took, used, busy = time.monotonic() - began, cpu_of_children() - used, cpu_of_all() - busy
+        return took, used, max(0.0, busy - used) / took, float(json.loads(done.stdout)["best"]["accuracy"])
 
 
 def cpu_of_children() -> float:
     """Return the CPU seconds of the processes that ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def cpu_of_all() -> float:
+    """Return the CPU seconds of everything since the machine started, those too that its host kept for others."""
+    user, nice, system, _, _, *others = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + sum(others)) / TICKS
 
 
 def report(kept: Records) -> None:
@@ -76,12 +85,11 @@ def report(kept: Records) -> None:
 
 
 def _cells(rows: list[dict[str, str]]) -> list[str]:
-    seconds, cpu, load, missing = (
-        [float(row[name]) for row in rows] for name in ("seconds", "cpu_seconds", "load", "missing_points_of_miou")
-    )
+    names = "seconds", "cpu_seconds", "cores_of_others", "missing_points_of_miou"
+    seconds, cpu, others, missing = ([float(row[name]) for row in rows] for name in names)
     fast = "met" if max(seconds) <= GOAL_S else "**missed**"
-    if max(load) > BUSY:
-        fast = f"not known (load up to {max(load):.1f})"
+    if max(others) > BUSY:
+        fast = f"not known (others used up to {max(others):.2f} cores)"
     good = "met" if max(missing) <= GOAL_POINTS else "**missed**"
     spread = (f"{statistics.median(values):.1f} (at most {max(values):.1f})" for values in (seconds, cpu))
     wall, used = spread
@@ -98,7 +106,7 @@ def run(kept: Records, seeds: int, budgets: list[float]) -> None:
                 continue
             *costs, accuracy = search(budget_ms, seed)
             missing = round(100 * (best[budget_ms] - accuracy), 3)
-            costs = [round(cost, 1) for cost in costs]
+            costs = [round(cost, 2) for cost in costs]
             values = [version, budget_ms, seed, *costs, accuracy, round(best[budget_ms], 5), missing]
             kept.append(dict(zip(COLUMNS, values, strict=True)))
             print(*values, flush=True)
