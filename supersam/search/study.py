@@ -25,6 +25,7 @@ from supersam.results import Run
 from supersam.search.accuracy import AccuracySource, SharedAccuracy
 from supersam.search.halving import Pruned
 from supersam.search.history import BEGAN, DIGEST, REASON, WORKER
+from supersam.search.interrupts import Interrupts
 from supersam.search.ledger import (
     ACCURACY,
     Ledger,
@@ -183,20 +184,21 @@ class Search:
             first: architectures to begin with, such as the extremes and what is known to be good.
             on_trial: called after every trial.
         """
-        self.prepare(first)
-        worker = Worker(self)
-        recorder = Recorder(self, worker)
+        with Interrupts() as interrupts:
+            self.prepare(first)
+            worker = Worker(self, interrupts)
+            recorder = Recorder(self, worker)
 
-        def after(ledger: Ledger) -> None:
-            recorder.write()
-            on_trial(ledger)
+            def after(ledger: Ledger) -> None:
+                recorder.write()
+                on_trial(ledger)
 
-        recorder.record()
-        try:
-            worker.work(n_trials, after)
             recorder.record()
-        finally:
-            close(worker.study)
+            try:
+                worker.work(n_trials, after)
+                recorder.record()
+            finally:
+                close(worker.study)
         return worker.ledger
 
 
@@ -237,8 +239,9 @@ class Recorder:
 class Worker:
     """Takes proposals from the study, evaluates them and tells the study, one after the other."""
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: Search, interrupts: Interrupts | None = None) -> None:
         self.search, self.problem = search, search.problem
+        self.interrupts = interrupts or Interrupts()
         self.study = search.open_study()
         self.study.sampler = search.make_sampler(len(self.study.get_trials(deepcopy=False)))
         self.ledger = Ledger(search.problem, {one.digest: one for one in search.run.candidates()})
@@ -259,6 +262,7 @@ class Worker:
             self.stuck = 0 if trial.state is not TrialState.FAIL else self.stuck + 1
             if self.stuck and self.stuck % STUCK == 0:
                 self._queue_another(trial.number)
+            self.interrupts.check()
 
         self.ledger.update(self.study)
         while not self._is_done(n_trials):
@@ -327,7 +331,8 @@ class Worker:
         while self.ledger.must_wait(digest, trial.number):
             if not self.ledger.is_retried(trial.number):
                 raise NotEvaluated
-            time.sleep(LOOK_EVERY_S)
+            with self.interrupts.allowed():
+                time.sleep(LOOK_EVERY_S)
             self.ledger.update(self.study)
         if self.ledger.is_judged(digest):
             raise NotEvaluated
@@ -341,7 +346,8 @@ class Worker:
         if isinstance(source, SharedAccuracy):
             source.learn_from(self.ledger)
         try:
-            accuracy = source(architecture)
+            with self.interrupts.allowed():
+                accuracy = source(architecture)
         finally:
             # This trial alone: to read all open ones is what limits a search of many workers.
             self._taken = self.study._storage.get_trial(trial._trial_id).state is not TrialState.RUNNING

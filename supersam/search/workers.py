@@ -16,6 +16,7 @@ from typing import Any
 
 from supersam.errors import SuperSAMError
 from supersam.results import Run
+from supersam.search.interrupts import Interrupts
 from supersam.search.ledger import Ledger, worker_name, worker_of
 from supersam.search.storage import close
 from supersam.search.study import RUNNING, Recorder, Search, Worker, give_back
@@ -48,13 +49,29 @@ def optimize_together(
     Raises:
         WorkersDied: if they die again and again with nothing found in between.
     """
-    recorder = Recorder(search)
-    launch = start or _start
+    with Interrupts() as interrupts:
+        return _look_after(
+            Recorder(search), search, question, n_workers, n_trials, on_look, start or _start, interrupts
+        )
+
+
+def _look_after(
+    recorder: Recorder,
+    search: Search,
+    question: dict[str, Any],
+    n_workers: int,
+    n_trials: int,
+    on_look: Callable[[Ledger], None],
+    launch: Callable[..., BaseProcess],
+    interrupts: Interrupts,
+) -> Ledger:
+    """Start the workers, replace those that die, and record what they find, until they are done."""
     processes = [launch(search, question, n_trials, number) for number in range(n_workers)]
     deaths, found, launched = 0, 0, n_workers
     try:
         while processes:
-            wait([process.sentinel for process in processes], timeout=LOOK_EVERY_S)
+            with interrupts.allowed():
+                wait([process.sentinel for process in processes], timeout=LOOK_EVERY_S)
             recorder.record()
             on_look(recorder.ledger)
             if len(recorder.ledger.candidates) > found:
@@ -108,9 +125,10 @@ def _work(folder: str, question: dict[str, Any], storage: str | None, n_trials: 
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        worker = Worker(build(question, Run(Path(folder)), storage=storage))
-        worker.work(n_trials, lambda ledger: None)
-        close(worker.study)
+        with Interrupts() as interrupts:
+            worker = Worker(build(question, Run(Path(folder)), storage=storage), interrupts)
+            worker.work(n_trials, lambda ledger: None)
+            close(worker.study)
     except KeyboardInterrupt:
         return
     except SuperSAMError as problem:  # the next one would end alike

@@ -40,7 +40,7 @@ SEARCH = ["search", "--device", "jetson-orin", "--budget", "30ms"]
         ([*SEARCH, "--space", "startr"], 2, "Did you mean 'starter'?"),
         ([*SEARCH, "--space", "nowhere.yaml"], 4, "supersam spaces"),
         ([*SEARCH, "--space", "sam-1024"], 4, "--data DIR"),
-        ([*SEARCH, "--data", "nowhere"], 4, "there is no data at nowhere"),
+        ([*SEARCH, "--data", "nowhere"], 4, "there is no data at "),
         ([*SEARCH, "--weights", "w.safetensors"], 2, "--data DIR"),
         ([*SEARCH, "--resume", "--out", "nowhere"], 4, "is not a run"),
         (["extract", "nowhere", "best", "-o", "x.safetensors"], 4, "supersam search"),

@@ -1,0 +1,82 @@
+"""Ctrl-C while a study is read and written, in an evaluation, and twice."""
+
+import os
+import signal
+
+import pytest
+
+from supersam.search.interrupts import Interrupts
+from supersam.search.study import Worker
+
+
+def press() -> None:
+    """Press Ctrl-C; the handler has run when this returns."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_must_not_be_interrupted_is_finished_first():
+    done = []
+
+    def work():
+        with Interrupts() as interrupts:
+            press()
+            done.append("transaction")
+            interrupts.check()
+            done.append("next trial")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["transaction"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_what_may_be_interrupted_is_at_once(before):
+    done = []
+
+    def work():
+        with Interrupts() as interrupts:
+            if before:
+                press()
+            with interrupts.allowed():
+                press()
+                done.append("evaluation")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == []
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_second_time_is_never_held_back_and_a_late_one_is_not_lost(times):
+    done = []
+
+    def work():
+        with Interrupts():
+            for _ in range(times):
+                press()
+            done.append("transaction")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == (["transaction"] if times == 1 else [])
+
+
+def test_a_search_ends_after_the_trial_in_which_it_was_interrupted(space, problem_of, search_of, truth, monkeypatch):
+    claim = Worker._claim
+
+    def pressed(self, *arguments):
+        if self.ledger.n_proposals == 3:
+            press()
+        claim(self, *arguments)
+
+    monkeypatch.setattr(Worker, "_claim", pressed)
+    search = search_of(problem_of(space))
+    with pytest.raises(KeyboardInterrupt):
+        search.optimize(30, [], lambda ledger: None)
+    states = [trial.state.name for trial in search.open_study().trials]
+    assert states.count("COMPLETE") >= 2
+    assert "RUNNING" not in states
+
+    monkeypatch.undo()
+    assert len(search.optimize(6, [], lambda ledger: None).candidates) == 6
