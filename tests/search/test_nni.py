@@ -7,7 +7,9 @@ import pytest
 from optuna.trial import TrialState
 
 from supersam.errors import EnvironmentProblem, UsageError
+from supersam.latency import load_table
 from supersam.search.nni import TUNERS, make_tuner, to_search_space
+from supersam.search.problem import Device
 from supersam.search.samplers import make_sampler
 
 
@@ -47,3 +49,10 @@ def test_a_tuner_proposes_and_is_told(space, problem_of, truth, name, budget):
 
     assert len({str(trial.params) for trial in study.trials}) > 20
     assert not study.sampler._asked
+
+
+def test_a_second_device_is_refused_and_not_passed_over(space, problem_of, tells):
+    other = Device("board", load_table("jetson-orin"), 2.0)
+
+    with tells(UsageError, "nni-tpe knows one device"):
+        make_sampler("nni-tpe", problem_of(space, 3.0, other), 0)
