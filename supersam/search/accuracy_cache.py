@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from supersam._paths import cache_dir, write_atomically
 from supersam.results import Accuracy
+from supersam.search.ledger import accuracy_from_dict
 
 if TYPE_CHECKING:
     from supersam.data.records import Pack
@@ -22,14 +23,16 @@ def data_fingerprint(data: Path, splits: list[str], packs: "Iterable[Pack]" = ()
         data: a folder, or an annotation file, whose images are those of ``packs``.
         splits: annotation files of others are not read.
     """
-    one = data.is_file()
-    root = data.parent if one else data
-    images = (record.path for pack in packs for record in pack.records) if one else ()
-    files = [data, *images] if one else sorted(path for path in data.rglob("*") if path.is_file())
+    if data.is_file():
+        root, whole = data.parent, {data}
+        files = list(dict.fromkeys([data, *(record.path for pack in packs for record in pack.records)]))
+    else:
+        root, files = data, sorted(path for path in data.rglob("*") if path.is_file())
+        whole = {path for path in files if _is_annotation(path.relative_to(root), splits)}
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{os.path.relpath(path, root)} {path.stat().st_size if path.is_file() else None}\n".encode())
-        if path == data or (not one and _is_annotation(path.relative_to(root), splits)):
+        if path in whole:
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -61,8 +64,8 @@ class AccuracyCache:
         """Return what was measured, or None; a damaged file counts as none and is measured again."""
         try:
             content = json.loads((self.folder / f"{digest}.json").read_text())
-            accuracy = _accuracy(content)
-            rungs = tuple((_accuracy(one), int(n_images)) for one, n_images in content.get("rungs", ()))
+            accuracy = accuracy_from_dict(content)
+            rungs = tuple((accuracy_from_dict(one), int(n_images)) for one, n_images in content.get("rungs", ()))
             return Measurement(accuracy, rungs)
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -72,10 +75,5 @@ class AccuracyCache:
         about = self.folder / "protocol.json"
         if not about.is_file():
             write_atomically(about, json.dumps(self.protocol, indent=1) + "\n")
-        content = asdict(measurement.accuracy) | {"rungs": asdict(measurement)["rungs"]}
-        write_atomically(self.folder / f"{digest}.json", json.dumps(content) + "\n")
-
-
-def _accuracy(content: dict[str, Any]) -> Accuracy:
-    low, high = content["interval"]
-    return Accuracy(float(content["value"]), "measured", (float(low), float(high)), content["packs"])
+        fields = asdict(measurement)
+        write_atomically(self.folder / f"{digest}.json", json.dumps({**fields.pop("accuracy"), **fields}) + "\n")

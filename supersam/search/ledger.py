@@ -121,9 +121,9 @@ def accuracy_to_dict(accuracy: Accuracy) -> dict[str, Any]:
 
 
 def accuracy_from_dict(content: dict[str, Any]) -> Accuracy:
-    """Rebuild an accuracy from an attribute of a trial."""
+    """Rebuild an accuracy from its fields, as an attribute of a trial or a file holds them."""
     low, high = content["interval"]
-    return Accuracy(content["value"], content["source"], (low, high), content["packs"])
+    return Accuracy(float(content["value"]), content["source"], (float(low), float(high)), content["packs"])
 
 
 def this_worker() -> str:

@@ -165,17 +165,18 @@ class Search:
 
     def prepare(self, first: Iterable[AnyArchitecture]) -> None:
         """Queue the first architectures if nobody has, and give the trials of dead workers to the living."""
-        study = self.open_study()
-        trials = study.get_trials(deepcopy=False)
-        if QUEUED not in study.user_attrs:
-            for architecture in first:  # those that an interrupted beginning has queued are not queued again
-                study.enqueue_trial(self.problem.space.encode(architecture), skip_if_exists=bool(trials))
-            study.set_user_attr(QUEUED, True)
-        for trial in trials:
-            if trial.state in RUNNING and is_dead(worker_of(trial)):
-                give_back(study, trial)
-        give_back_lost(study)
-        close(study)
+        with Interrupts():
+            study = self.open_study()
+            trials = study.get_trials(deepcopy=False)
+            if QUEUED not in study.user_attrs:
+                for architecture in first:  # those that an interrupted beginning has queued are not queued again
+                    study.enqueue_trial(self.problem.space.encode(architecture), skip_if_exists=bool(trials))
+                study.set_user_attr(QUEUED, True)
+            for trial in trials:
+                if trial.state in RUNNING and is_dead(worker_of(trial)):
+                    give_back(study, trial)
+            give_back_lost(study)
+            close(study)
 
     def optimize(self, n_trials: int, first: Iterable[AnyArchitecture], on_trial: Callable[[Ledger], None]) -> Ledger:
         """Evaluate architectures until ``n_trials`` different ones are known.
@@ -184,8 +185,8 @@ class Search:
             first: architectures to begin with, such as the extremes and what is known to be good.
             on_trial: called after every trial.
         """
+        self.prepare(first)
         with Interrupts() as interrupts:
-            self.prepare(first)
             worker = Worker(self, interrupts)
             recorder = Recorder(self, worker)
 

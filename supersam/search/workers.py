@@ -50,36 +50,19 @@ def optimize_together(
         WorkersDied: if they die again and again with nothing found in between.
     """
     with Interrupts() as interrupts:
-        return _look_after(
-            Recorder(search), search, question, n_workers, n_trials, on_look, start or _start, interrupts
-        )
-
-
-def _look_after(
-    recorder: Recorder,
-    search: Search,
-    question: dict[str, Any],
-    n_workers: int,
-    n_trials: int,
-    on_look: Callable[[Ledger], None],
-    launch: Callable[..., BaseProcess],
-    interrupts: Interrupts,
-) -> Ledger:
-    """Start the workers, replace those that die, and record what they find, until they are done."""
-    processes = [launch(search, question, n_trials, number) for number in range(n_workers)]
-    deaths, found, launched = 0, 0, n_workers
-    try:
-        while processes:
-            with interrupts.allowed():
-                wait([process.sentinel for process in processes], timeout=LOOK_EVERY_S)
-            recorder.record()
-            on_look(recorder.ledger)
-            if len(recorder.ledger.candidates) > found:
-                deaths, found = 0, len(recorder.ledger.candidates)
-            for process in [process for process in processes if not process.is_alive()]:
-                processes.remove(process)
-                process.join()
-                if process.exitcode:
+        recorder = Recorder(search)
+        launch = start or _start
+        processes = [launch(search, question, n_trials, number) for number in range(n_workers)]
+        deaths, found, launched = 0, 0, n_workers
+        try:
+            while processes:
+                with interrupts.allowed():
+                    wait([process.sentinel for process in processes], timeout=LOOK_EVERY_S)
+                recorder.record()
+                on_look(recorder.ledger)
+                if len(recorder.ledger.candidates) > found:
+                    deaths, found = 0, len(recorder.ledger.candidates)
+                for process in _take_failed(processes):
                     _bury(recorder, process)
                     deaths += 1
                     if process.exitcode == UNABLE:
@@ -90,11 +73,20 @@ def _look_after(
                         )
                     processes.append(launch(search, question, n_trials, launched))
                     launched += 1
-        recorder.record()
-    finally:
-        _stop(processes)
-        close(recorder.study)
+            recorder.record()
+        finally:
+            _stop(processes)
+            close(recorder.study)
     return recorder.ledger
+
+
+def _take_failed(processes: list[BaseProcess]) -> list[BaseProcess]:
+    """Take the processes that ended out of a list; return those that did not end well."""
+    ended = [process for process in processes if not process.is_alive()]
+    for process in ended:
+        processes.remove(process)
+        process.join()
+    return [process for process in ended if process.exitcode]
 
 
 def _start(search: Search, question: dict[str, Any], n_trials: int, number: int) -> BaseProcess:

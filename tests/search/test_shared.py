@@ -147,50 +147,45 @@ def test_a_database_has_heartbeats_of_its_own(few, problem_of, truth, tmp_path):
     assert study.trials == []
 
 
-@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")
-@pytest.mark.parametrize("storage", ["sqlite", "journal"])
-def test_a_queued_trial_that_a_dead_worker_took_and_never_began_is_queued_again(
-    few, problem_of, truth, tmp_path, monkeypatch, storage
-):
+@pytest.fixture(params=["sqlite", "journal"])
+def queued(request, few, problem_of, truth, tmp_path):
+    """A study with heartbeats and one without, in which the smallest architecture is queued."""
     run = Run(tmp_path / "run")
     run.start({})
-    url = None if storage == "sqlite" else f"journal:///{tmp_path}/study.log"
+    url = None if request.param == "sqlite" else f"journal:///{tmp_path}/study.log"
     study = Search(run, problem_of(few), truth, 0, "random", url).open_study()
     study.enqueue_trial(few.encode(few.smallest()))
-    study.ask()  # and then it was killed
+    return study
 
-    give_back_lost(study)
-    assert [trial.state for trial in study.trials] == [TrialState.RUNNING], "too soon to tell"
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")
+def test_a_queued_trial_that_a_dead_worker_took_and_never_began_is_queued_again(few, queued, monkeypatch):
+    queued.ask()  # and then it was killed
+
+    give_back_lost(queued)
+    assert [trial.state for trial in queued.trials] == [TrialState.RUNNING], "too soon to tell"
     monkeypatch.setattr("supersam.search.ledger.UNBEGUN_S", -1.0)
-    give_back_lost(study)
+    give_back_lost(queued)
 
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
-    assert study.ask().suggest_categorical("resolution", few.resolutions) == few.smallest().resolution
-    waiting = study.trials[-1].system_attrs["fixed_params"]
+    assert [trial.state for trial in queued.trials] == [TrialState.FAIL, TrialState.WAITING]
+    assert queued.ask().suggest_categorical("resolution", few.resolutions) == few.smallest().resolution
+    waiting = queued.trials[-1].system_attrs["fixed_params"]
     assert waiting == few.encode(few.smallest())
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")
-@pytest.mark.parametrize("storage", ["sqlite", "journal"])
-def test_a_retried_trial_whose_second_worker_dies_before_it_begins_is_queued_again(
-    few, problem_of, truth, tmp_path, monkeypatch, storage
-):
-    run = Run(tmp_path / "run")
-    run.start({})
-    url = None if storage == "sqlite" else f"journal:///{tmp_path}/study.log"
-    study = Search(run, problem_of(few), truth, 0, "random", url).open_study()
-    study.enqueue_trial(few.encode(few.smallest()))
-    first = study.ask()
+def test_a_retried_trial_whose_second_worker_dies_before_it_begins_is_queued_again(queued, monkeypatch):
+    first = queued.ask()
     first.set_user_attr(WORKER, "elsewhere:1")
     first.set_user_attr(BEGAN, 0.0)
-    give_back(study, study.trials[0])
-    study.ask()  # and then it was killed too
+    give_back(queued, queued.trials[0])
+    queued.ask()  # and then it was killed too
 
-    assert not lost_trials(study.trials, time.time()), "it was taken only now"
+    assert not lost_trials(queued.trials, time.time()), "it was taken only now"
     monkeypatch.setattr("supersam.search.ledger.UNBEGUN_S", -1.0)
-    give_back_lost(study)
+    give_back_lost(queued)
 
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.FAIL, TrialState.WAITING]
+    assert [trial.state for trial in queued.trials] == [TrialState.FAIL, TrialState.FAIL, TrialState.WAITING]
 
 
 def test_a_worker_whose_trial_was_given_to_another_meanwhile_goes_on(space, problem_of, search_of, truth):
