@@ -14,10 +14,12 @@ import math
 import random
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from statistics import mean
 
 import torch
 from torch import Tensor
@@ -133,12 +135,21 @@ def cost_of(config: TrainConfig, plan: StepPlan, progress: float) -> Cost:
 
 
 def mean_cost(config: TrainConfig, space: SearchSpace, begins: int, ends: int) -> Cost:
-    """Return the mean over drawn steps of a phase."""
-    losses, costs = LossModel(space), []
+    """Return the mean over drawn steps of a phase, each resolution with its exact share."""
+    losses, drawn = LossModel(space), defaultdict(list)
     for number in range(DRAWN):
         step = begins + (ends - begins) * number // DRAWN
-        costs.append(cost_of(config, plan_step(config, space, space, losses, step), step / config.steps))
-    return Cost(*(sum(getattr(cost, name) for cost in costs) / DRAWN for name in Cost.__dataclass_fields__))
+        plan = plan_step(config, space, space, losses, step)
+        drawn[plan.resolution].append(cost_of(config, plan, step / config.steps))
+    weights = config.phase_at(begins).resolution_weights or dict.fromkeys(space.resolutions, 1.0)
+    shares = {resolution: weight / sum(weights.values()) for resolution, weight in weights.items() if weight}
+    assert set(drawn) == set(shares)
+    return Cost(
+        *(
+            sum(share * mean(getattr(cost, name) for cost in drawn[side]) for side, share in shares.items())
+            for name in Cost.__dataclass_fields__
+        )
+    )
 
 
 @cache
@@ -283,13 +294,13 @@ def time_table(name: str) -> str:
 def teacher_table() -> str:
     """Compare running the teacher with reading its embeddings."""
     rows = [
-        "| teacher | TFLOP an image | A100 ms an image | 110 k images once, 8 A100 hours | 1.1 M images once, 8 A100 hours |",
+        "| teacher | TFLOP an image | A100 ms an image | 110 k images into a cache, hours of one A100 | 1.1 M images, hours of one A100 |",
         "|---|---|---|---|---|",
     ]
     for name, teacher in TEACHERS.items():
         tflop = 2e-3 * count(teacher).gmacs
         one = seconds(tflop, "A100")
-        hours = [[n * s / GPUS / 3600 for s in one] for n in (110e3, 1.1e6)]
+        hours = [[n * s / 3600 for s in one] for n in (110e3, 1.1e6)]  # one process fills a cache
         rows.append(
             f"| {name} | {tflop:.2f} | {_range((one[0] * 1e3, one[1] * 1e3))} | {_range(hours[0])} | {_range(hours[1])} |"
         )

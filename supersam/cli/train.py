@@ -79,10 +79,11 @@ def _show_plan(config: "TrainConfig", json: bool) -> None:
     for line in [*found.data, found.skipped_summary]:
         print(line)
     gb = 1e9
+    uncounted = config.engine.activation_checkpointing and not found.checkpointing_counted
     print(
         f"{found.parameters / 1e6:.1f} M parameters; memory of a process: {found.state_bytes / gb:.2f} GB for weights, "
         f"gradients and optimizer, {found.activation_bytes / gb:.2f} GB for the largest graph"
-        + (" before checkpointing" if config.engine.activation_checkpointing else "")
+        + (" before checkpointing" if uncounted else "")
     )
     if found.not_counted:
         print(f"not counted in memory and GMACs: {found.not_counted}; the seconds have it in steps that learn from it")

@@ -123,6 +123,7 @@ class Pack:
     records: Sequence[ImageRecord]
     weight: float = 1.0  # how often it is drawn from, beside other sources
     licences: Mapping[str, int] = field(default_factory=dict, compare=False)  # licence -> images, as the data says
+    has_masks: bool = True  # without them an image teaches what a teacher says of it, and nothing can be judged by it
 
     def __len__(self) -> int:
         return len(self.records)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from supersam.data.coco import load_file, load_packs
+from supersam.data.images import load_image_folder
 from supersam.data.labels import holds_labels, load_label_folder
 from supersam.data.records import Pack
 from supersam.data.sa1b import holds_pairs, load_sa1b_folder
@@ -17,7 +18,7 @@ from supersam.data.splits import split_folder, split_folders
 from supersam.data.tar_pairs import find_shards
 from supersam.errors import MissingError, UsageError
 
-Format = Literal["auto", "coco", "lvis", "sa1b", "labels"]
+Format = Literal["auto", "coco", "lvis", "sa1b", "labels", "images"]
 Source = Pack | Stream
 RECOGNISED = (
     "images/ and annotations/ (COCO), images/ and masks/ (label images), .tar shards or .jpg files with a .json "
@@ -26,7 +27,7 @@ RECOGNISED = (
 
 
 class DataSource(BaseModel):
-    """One source of images with masks, as it stands in a configuration."""
+    """One source of images, with masks but for the format ``images``, as it stands in a configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,7 +67,7 @@ def open_packs(data: Data, split: str) -> list[Pack]:
     """Open sources for evaluation: strictly, and packs only.
 
     Raises:
-        UsageError: if a source is a stream.
+        UsageError: if a source is a stream, or has no masks.
         MissingError, DataError: as ``open_sources`` does.
     """
     sources = open_sources(data, split)
@@ -75,6 +76,8 @@ def open_packs(data: Data, split: str) -> list[Pack]:
             raise UsageError(
                 f"{source.name} is a stream of tar files, which training reads; unpack it to evaluate on it"
             )
+        if not source.has_masks:
+            raise UsageError(f"{source.name} is read as images without masks; nothing can be evaluated on it")
     return [source for source in sources if isinstance(source, Pack)]
 
 
@@ -129,6 +132,8 @@ def _open(source: DataSource, split: str, skipped: Skipped | None) -> list[Sourc
             return [_named(load_sa1b_folder(path, split), source) if is_pack else _stream(source, split)]
         case "labels":
             return [_named(load_label_folder(path, split), source)]
+        case "images":
+            return [_named(load_image_folder(path, split), source)]
         case "coco" | "lvis" if path.is_dir():
             return [_named(pack, source) for pack in load_packs(path, split, skipped)]
     home = path.parent.parent if path.parent.name == "annotations" else path.parent

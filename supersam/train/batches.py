@@ -4,6 +4,7 @@ Nothing is remembered between steps (streams aside, which remember how far they 
 what it would have seen.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,17 +46,25 @@ class Batch:
 
     def to(self, device: torch.device, channels_last: bool = False) -> "Batch":
         """Return the batch on a device, its images in the layout that convolutions like."""
+        moved = self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        points, labels, boxes = (
-            None if part is None else part.to(device, non_blocking=True)
-            for part in (self.prompts.points, self.prompts.labels, self.prompts.boxes)
-        )
+        return replace(moved, images=moved.images.contiguous(memory_format=layout))
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch in memory that a GPU can copy from while the processor goes on."""
+        return self._with_tensors(Tensor.pin_memory)
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        def changed(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else change(tensor)
+
+        prompts = self.prompts
         return replace(
             self,
-            images=self.images.to(device, non_blocking=True, memory_format=layout),
-            prompts=Prompts(points, labels, boxes),
-            targets=self.targets.to(device, non_blocking=True),
-            teacher_images=None if self.teacher_images is None else self.teacher_images.to(device, non_blocking=True),
+            images=change(self.images),
+            prompts=Prompts(*map(changed, (prompts.points, prompts.labels, prompts.boxes, prompts.masks))),
+            targets=change(self.targets),
+            teacher_images=changed(self.teacher_images),
         )
 
 

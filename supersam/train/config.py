@@ -179,6 +179,10 @@ class TrainConfig(Section):
             raise ValueError(
                 "distillation: freeze_decoder would keep a decoder of random weights; add start_from_teacher_decoder"
             )
+        if lessons and lessons.start_from_teacher_decoder and self.initial:
+            raise ValueError(
+                "distillation: start_from_teacher_decoder would replace the decoder of `initial`; keep one of them"
+            )
         return self
 
     @property

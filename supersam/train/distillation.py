@@ -18,7 +18,8 @@ The parameters of ``distiller.projections`` belong to the training alone: the lo
 the model, and no subnet has them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -141,7 +142,7 @@ class Distiller:
 
     def active(self, progress: float) -> bool:
         """Say whether something is learned at a point of the training, 0 to 1."""
-        return any(lesson.weight_at(progress) for lesson in self.config.lessons)
+        return self.config.active_at(progress)
 
     def target(self, batch: DistillationBatch, progress: float = 0.0) -> Target:
         """Return what the teacher says, from the cache if there is one.
@@ -166,12 +167,14 @@ class Distiller:
         decoder: Sam,
         progress: float,
         generator: torch.Generator | None = None,
+        precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> dict[str, Tensor]:
         """Return the weighted losses by name: ``embedding``, ``stages``, ``prompts``; those that are off are missing.
 
         Args:
             decoder: the student's prompt encoder and mask decoder.
             generator: of the corrective clicks; seeded by the step it makes them repeatable.
+            precision: in which the decoders compute.
         """
         config, losses = self.config, {}
         if config.embedding and (weight := config.embedding.weight_at(progress)):
@@ -191,9 +194,10 @@ class Distiller:
             )
         if config.prompts and (weight := config.prompts.weight_at(progress)):
             assert self.teacher.decoder is not None
-            losses["prompts"] = weight * prompt_in_the_loop_loss(
-                decoder, student.embedding, self.teacher.decoder, target, config.prompts.rounds, generator
+            lesson = prompt_in_the_loop_loss(
+                decoder, student.embedding, self.teacher.decoder, target, config.prompts.rounds, generator, precision
             )
+            losses["prompts"] = weight * lesson
         return losses
 
     def _compares_stages(self, progress: float) -> bool:
@@ -211,9 +215,11 @@ class Distiller:
         images = batch.teacher_images
         if images is None:
             images = resized(batch.images, self.teacher.resolution)
-        if self._compares_stages(progress):
-            return Outputs(*self.teacher.features(images))
-        return Outputs(torch.cat([self.teacher(part) for part in images.split(TEACHER_BATCH)]))
+        parts = images.split(TEACHER_BATCH)
+        if not self._compares_stages(progress):
+            return Outputs(torch.cat([self.teacher(part) for part in parts]))
+        embeddings, stages = zip(*(self.teacher.features(part) for part in parts), strict=True)
+        return Outputs(torch.cat(embeddings), [torch.cat(maps) for maps in zip(*stages, strict=True)])
 
 
 def build_distiller(

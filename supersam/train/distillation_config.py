@@ -63,6 +63,16 @@ class Distillation(BaseModel):
         return self
 
     @property
+    def needs_masks(self) -> bool:
+        """Whether masks of the data are ever learned from: beside the lessons, or where there is none."""
+        moments = [0.0, *(moment for lesson in self.lessons for moment in (lesson.start, lesson.stop) if moment < 1)]
+        return self.supervised > 0 or any(not self.active_at(moment) for moment in moments)
+
+    def active_at(self, progress: float) -> bool:
+        """Say whether something is learned at a point of the training, 0 to 1."""
+        return any(lesson.weight_at(progress) for lesson in self.lessons)
+
+    @property
     def lessons(self) -> list[Lesson]:
         """What is learned."""
         return [lesson for lesson in (self.embedding, self.stages, self.prompts) if lesson]

@@ -1,7 +1,9 @@
 """The losses of a distillation, each a function of what student and teacher put out (see ``distillation``)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -96,11 +98,15 @@ def prompt_in_the_loop_loss(
     target: Target,
     rounds: int = 1,
     generator: torch.Generator | None = None,
+    precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Tensor:
     """Return the mean distance of the student's masks from the teacher's, over the prompts and rounds of clicks.
 
     In each round every prompt gets a click where the two masks differ, with the teacher's answer as its label.
     Points and boxes are followed apart, because SAM's decoder sees an empty point beside points alone.
+
+    Args:
+        precision: in which both decoders compute.
 
     Shape:
         - embedding: (B, 256, h, w); output: a scalar
@@ -108,9 +114,10 @@ def prompt_in_the_loop_loss(
     losses, embedding = [], embedding.float()
     for prompts in _apart(target.prompts):
         for number in range(rounds + 1):
-            with torch.no_grad():
-                wanted = teacher.decode(target.outputs.embedding, prompts)
-            found = student.decode(embedding, prompts)
+            with precision():
+                with torch.no_grad():
+                    wanted = _single(teacher.decode(target.outputs.embedding, prompts))
+                found = _single(student.decode(embedding, prompts))
             side = found.logits.shape[-1]
             wanted = replace(wanted, logits=resized(wanted.logits.flatten(0, 1), side).view_as(found.logits))
             inside = covered(target.images, side)
@@ -175,6 +182,10 @@ def inplace_masks_loss(student: Masks, largest: Masks, inside: Tensor) -> Tensor
     divergence = F.binary_cross_entropy_with_logits(logits, probability, reduction="none")
     divergence = divergence - F.binary_cross_entropy_with_logits(wanted, probability, reduction="none")
     return _mean(divergence, resized(inside, logits.shape[-1]).unsqueeze(2))
+
+
+def _single(masks: Masks) -> Masks:
+    return Masks(masks.logits.float(), masks.iou.float())
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -3,10 +3,10 @@
 import math
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -25,6 +25,7 @@ from supersam.supernet.supernet import Supernet
 from supersam.train.config import TrainConfig
 from supersam.train.engine import Workers, gathered, wait, workers
 from supersam.train.folder import check_folder, nearest
+from supersam.train.objective import Outcome
 from supersam.train.plan import StepPlan, images_of_batch, plan_step
 from supersam.train.setup import build
 from supersam.train.state import Run
@@ -52,7 +53,8 @@ class Plan:
 
     parameters: int
     state_bytes: int  # weights, gradients, moments and average, of one process
-    activation_bytes: int  # of the largest subnet in the most demanding step, without activation checkpointing
+    activation_bytes: int  # of the largest subnet in the most demanding step
+    checkpointing_counted: bool  # in activation_bytes, which only a GPU measures; elsewhere they are without it
     not_counted: str  # what of GMACs and bytes is missing; empty: nothing
     phases: list[PhaseCost]
     data: list[str]
@@ -88,18 +90,25 @@ def dry_run(config: TrainConfig) -> Plan:
         stretches = list(zip([0, *ends], ends, strict=False))
         phases = [_cost(run, objective, *stretch) for stretch in stretches]
         parameters = sum(parameter.numel() for parameter in objective.parameters())
-        copies = 4 + (run.average is not None)  # weights, gradients, two moments, average
-        shared = group.world if config.engine.strategy == "fsdp" else 1
         return Plan(
             parameters,
-            4 * copies * parameters // shared,
+            state_bytes(parameters, config, group.world),
             max(_activation_bytes(run, *stretch) for stretch in stretches),
+            group.device.type == "cuda",
             _not_counted(run),
             phases,
             [describe(source) for source in run.feed.sources],
             skipped.to_dict(),
             skipped.summary(),
         )
+
+
+def state_bytes(parameters: int, config: TrainConfig, world: int) -> int:
+    """Return what a process holds besides activations, in bytes (docs/decisions/0005)."""
+    copies = 4.0 + bool(config.optimization.ema)  # weights, gradients, two moments, average
+    if world > 1:  # DDP adds the buckets of its exchange; FSDP shards, and holds whole weights and gradients in a step
+        copies = copies / world + 2 if config.engine.strategy == "fsdp" else copies + 1
+    return round(4 * copies * parameters)
 
 
 @contextmanager
@@ -167,10 +176,7 @@ def decoder_gmacs(resolution: int, prompts: int = 1) -> float:
 
 
 def _activation_bytes(run: Run, begins: int, ends: int) -> int:
-    """Return what the largest graph of a phase keeps, by running it once.
-
-    Without activation checkpointing, whose savings the hooks of autograd do not see.
-    """
+    """Return what the largest graph of a phase keeps, by running it once."""
     if begins == ends:
         return 0
     plan = _most_demanding(run, begins, ends)
@@ -178,18 +184,38 @@ def _activation_bytes(run: Run, begins: int, ends: int) -> int:
         {**run.trained_space.encode(run.trained_space.largest()), "resolution": plan.resolution}
     )
     batch = next(run.feed.samples(plan.resolution, plan.images)).to(run.group.device)
+    forward = partial(run.objective, batch, largest, plan.settings)
+    return _allocated_bytes(run, forward) if run.group.device.type == "cuda" else _saved_bytes(run, forward)
+
+
+def _allocated_bytes(run: Run, forward: Callable[[], Outcome]) -> int:
+    """Return the most that a forward and a backward pass allocate on the GPU, gradients included."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    forward().loss.backward()
+    run.optimizer.zero_grad()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _saved_bytes(run: Run, forward: Callable[[], Outcome]) -> int:
+    """Return the bytes of all tensors that autograd keeps of a forward pass.
+
+    Without activation checkpointing, whose savings the hooks of autograd do not see.
+    """
     kept: dict[int, int] = {}
+    own: set[int] = set()
 
     def note(tensor: Tensor) -> Tensor:
+        if not own:  # only now, because FSDP gathers the whole weights when the pass begins
+            own.update(parameter.untyped_storage().data_ptr() for parameter in run.objective.parameters())
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     supernet = cast(Supernet, run.model.image_encoder)
     recomputes, supernet.recomputes = supernet.recomputes, False
-    own = {parameter.untyped_storage().data_ptr() for parameter in run.objective.parameters()}
     with saved_tensors_hooks(note, lambda tensor: tensor):
-        outcome = run.objective(batch, largest, plan.settings)
+        outcome = forward()
     supernet.recomputes = recomputes
     total = sum(size for pointer, size in kept.items() if pointer not in own)
     del outcome

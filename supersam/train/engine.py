@@ -19,7 +19,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from supersam.errors import ConfigError
+from supersam.errors import ConfigError, EnvironmentProblem
 from supersam.train.config import Engine
 
 
@@ -39,17 +39,25 @@ class Workers:
 
 @contextmanager
 def workers(engine: Engine) -> Iterator[Workers]:
-    """Join the other processes of a torchrun, if there are any, and leave them at the end."""
+    """Join the other processes of a torchrun, if there are any, and leave them at the end.
+
+    Raises:
+        EnvironmentProblem: if what is done meanwhile needs more memory than the GPU has.
+    """
     device = _device(engine)
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        yield Workers(0, 1, device)
-        return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if world > 1:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Workers(dist.get_rank(), world, device)
+        yield Workers(dist.get_rank(), world, device) if world > 1 else Workers(0, 1, device)
+    except torch.OutOfMemoryError as problem:
+        raise EnvironmentProblem(
+            "the GPU has too little memory for this training; try engine.activation_checkpointing: true, "
+            "engine.autocast: all, or a smaller images_per_step with a larger engine.accumulate"
+        ) from problem
     finally:
-        dist.destroy_process_group()
+        if world > 1:
+            dist.destroy_process_group()
 
 
 def wrap(objective: nn.Module, engine: Engine, group: Workers) -> nn.Module:

@@ -6,7 +6,7 @@ ahead and not trained on are made again.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count as counted
 from math import gcd
 
@@ -34,6 +34,10 @@ class Made:
     batch: Batch
     positions: Positions
     skipped: Skipped
+
+    def pin_memory(self) -> "Made":
+        """Lock the tensors' memory, as DataLoader asks of types it does not know, so that a GPU can copy meanwhile."""
+        return replace(self, batch=self.batch.pin_memory())
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,10 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         run, objective = build(config, group, resume)
         if resume:
             restore(run, state_file)
-            if group.first:
-                with writing(config.out):
-                    forget_after(config.out, run.step, config.steps)
-                    remove_unfinished(config.out)
+        if group.first:  # also of a run that was killed before its first checkpoint
+            with writing(config.out):
+                forget_after(config.out, run.step, config.steps)
+                remove_unfinished(config.out)
         try:
             _run_steps(run, objective)
         except BaseException:

@@ -1,6 +1,7 @@
 """What one backward pass runs: one subnet on one batch. A module, so that DDP and FSDP can wrap it."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -103,7 +104,8 @@ class Objective(nn.Module):
     def _distance_to_teacher(self, outputs: Outputs, target: Target, settings: Settings) -> Tensor:
         assert self.distiller is not None
         generator = torch.Generator(outputs.embedding.device).manual_seed(settings.seed)
-        found = self.distiller.losses(outputs, target, self.model, settings.progress, generator)
+        precision = partial(self._reduced, "decoder", "all")
+        found = self.distiller.losses(outputs, target, self.model, settings.progress, generator, precision)
         return torch.stack(list(found.values())).sum() if found else torch.zeros((), device=outputs.embedding.device)
 
     @staticmethod

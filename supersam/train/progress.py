@@ -121,7 +121,7 @@ def _append(run: Run, rate: float) -> None:
 def forget_after(folder: Path, step: int, steps: int) -> None:
     """Drop rows that a run of ``steps`` would not have at ``step``.
 
-    These are of steps that will run again, one that was cut off, and the last of a run that is now made longer.
+    These are of steps that will run (again), one that was cut off, and the last of a run that is now made longer.
     """
     file = folder / LOG_FILE
     if file.exists():

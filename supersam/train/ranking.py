@@ -35,12 +35,13 @@ from supersam.train.folder import check_folder, writing
 from supersam.train.initial_config import Initial
 from supersam.train.loop import train
 from supersam.train.side_by_side import side_by_side
-from supersam.train.state import STATE_FILE, WEIGHTS_FILE
+from supersam.train.state import MAY_CHANGE, STATE_FILE, WEIGHTS_FILE, changes, portable
 
 DRAWN = 2000
 RESAMPLES = 2000
 PROMPTS = ["point1", "box"]
 BETTER_SHARE = 0.25  # of a bin of one cost that counts as near the front
+NOT_OF_A_TRAINING = {*MAY_CHANGE, "calibration_images"} - {"steps"}
 GOAL, GOAL_OF_CEILING = 0.7, 0.9  # Kendall's tau, and its share of the ceiling: one of the two is wanted
 
 Floats = NDArray[np.float64]
@@ -312,12 +313,12 @@ def _interval(statistic: Statistic, first: Sequence[float], second: Sequence[flo
 def _train_alone(architecture: AnyArchitecture, config: TrainConfig, weights: Path, seed: int) -> Path:
     out = config.out / f"{architecture.digest}-{seed}"
     finished = out / WEIGHTS_FILE
-    if finished.exists():
-        _check_same(finished, config, weights)
-        return finished
     alone = alone_config(config, architecture).model_copy(
         update={"out": out, "seed": seed, "initial": Initial(weights=weights)}
     )
+    if finished.exists():
+        _check_same(finished, alone, weights)
+        return finished
     train(alone, resume=(out / STATE_FILE).exists())
     (out / STATE_FILE).unlink()  # as large as the supernet four times
     return finished
@@ -325,18 +326,22 @@ def _train_alone(architecture: AnyArchitecture, config: TrainConfig, weights: Pa
 
 def _check_same(finished: Path, config: TrainConfig, weights: Path) -> None:
     record = load_checkpoint(finished).record
-    if record["origin"]["sha256"] != file_sha256(weights) or record["config"]["steps"] != config.steps:
+    different = [] if record["origin"]["sha256"] == file_sha256(weights) else ["weights"]
+    different += changes(record["config"], portable(config), NOT_OF_A_TRAINING)
+    if different:
         raise ConfigError(
-            f"{finished} was trained from other weights or for other steps ({record['config']['steps']}); choose "
-            "another `out`, or delete it"
+            f"{finished} was trained with another {', '.join(different)}; choose another `out`, or delete it"
         )
 
 
 def alone_config(config: TrainConfig, architecture: AnyArchitecture) -> TrainConfig:
-    """Return a training of this architecture alone by the same schedule."""
+    """Return a training of this architecture alone by the same schedule; its decoder begins as the supernet's too."""
     fixed = {"subnets": "fixed", "inplace_distillation": 0.0}
     phases = tuple(phase.model_copy(update=fixed) for phase in config.phases)
-    return config.model_copy(update={"architecture": architecture.to_dict(), "phases": phases})
+    update: dict[str, Any] = {"architecture": architecture.to_dict(), "phases": phases}
+    if config.distillation is not None:
+        update["distillation"] = config.distillation.model_copy(update={"start_from_teacher_decoder": False})
+    return config.model_copy(update=update)
 
 
 def _accuracy(supernet: Sam, architecture: AnyArchitecture, test: Test) -> float:

@@ -30,11 +30,10 @@ def build(config: TrainConfig, group: Workers, resume: bool = False) -> tuple[Ru
     Weights are fresh or those of ``initial``; a run that is resumed gets its own afterwards.
     """
     space = load_space(config.space)
-    _check_shrinking(space, config)
-    _check_removal(space, config)
-    trained_space = _with_training_resolutions(space, config)
+    trained_space = check_space(space, config)
     skipped = Skipped()
     sources = open_sources(_shared_synthetic(config, group), config.split, skipped)
+    _check_masks(sources, config)
     feed = Feed(sources, config, space, group)
     feed.skipped.merge(skipped)
     torch.manual_seed(config.seed)
@@ -48,7 +47,8 @@ def build(config: TrainConfig, group: Workers, resume: bool = False) -> tuple[Ru
         origin = load_initial(model, config.initial, batches)
     distiller = None
     if config.distillation is not None:
-        distiller = build_distiller(config.distillation, space, model, _packs(sources), config.augmentation)
+        packs = _packs(sources, cached=config.distillation.cache is not None)
+        distiller = build_distiller(config.distillation, space, model, packs, config.augmentation)
         distiller.to(group.device)
         feed.teacher_resolution = distiller.teacher_resolution
     objective = Objective(model, reduced_precision(config.engine, group), config.engine.compile, distiller)
@@ -69,6 +69,17 @@ def build(config: TrainConfig, group: Workers, resume: bool = False) -> tuple[Ru
         origin,
     )
     return run, wrapped
+
+
+def check_space(space: SearchSpace, config: TrainConfig) -> SearchSpace:
+    """Return the space with the resolutions it is trained at.
+
+    Raises:
+        ConfigError: if the configuration names what the space has not.
+    """
+    _check_shrinking(space, config)
+    _check_removal(space, config)
+    return _with_training_resolutions(space, config)
 
 
 def _with_training_resolutions(space: SearchSpace, config: TrainConfig) -> SearchSpace:
@@ -98,8 +109,25 @@ def _check_removal(space: SearchSpace, config: TrainConfig) -> None:
         )
 
 
-def _packs(sources: list[Source]) -> list[Pack]:
-    return [source for source in sources if isinstance(source, Pack)]
+def _check_masks(sources: list[Source], config: TrainConfig) -> None:
+    without = [source.name for source in sources if isinstance(source, Pack) and not source.has_masks]
+    learned = config.distillation is None or config.distillation.needs_masks
+    if without and (learned or (config.initial and config.initial.reorder == "taylor")):
+        raise ConfigError(
+            f"{without[0]} has no masks to learn from; distil from a teacher for the whole training with "
+            "`distillation: {supervised: 0}` (and not `reorder: taylor`), or give images with masks"
+        )
+
+
+def _packs(sources: list[Source], cached: bool) -> list[Pack]:
+    packs = [source for source in sources if isinstance(source, Pack)]
+    if cached and len(packs) < len(sources):
+        name = next(source.name for source in sources if not isinstance(source, Pack))
+        raise ConfigError(
+            f"distillation.cache holds embeddings of images in folders, and {name} is a stream of shards; unpack it, "
+            "or leave out `cache`: then the teacher runs in every step"
+        )
+    return packs
 
 
 def _shared_synthetic(config: TrainConfig, group: Workers) -> Data:

@@ -1,5 +1,6 @@
 """What a training run changes, and how it is saved and put back: safetensors, in one piece or not at all."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def restore(run: Run, path: Path) -> None:
     """
     checkpoint = load_checkpoint(path, "training")
     record, tensors = checkpoint.record, checkpoint.tensors
-    changed = _changes(record["config"], record_of(run)["config"])
+    changed = changes(record["config"], record_of(run)["config"])
     if changed or record["space_fingerprint"] != run.space.fingerprint:
         what = ", ".join(changed) or "the search space"
         raise CheckpointError(f"{path} was written with another {what}; a resumed run must keep its configuration")
@@ -136,7 +137,7 @@ def record_of(run: Run) -> dict[str, Any]:
     return {
         "space": run.space.model_dump(mode="json"),
         "space_fingerprint": run.space.fingerprint,
-        "config": run.config.model_dump(mode="json", exclude=PATHS),
+        "config": portable(run.config),
         "data": [describe(source) for source in run.feed.sources],
         "batches_per_step": run.group.world * run.config.engine.accumulate,
         "step": run.step,
@@ -171,8 +172,14 @@ def _beginning(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    changed = [key for key in now if key not in (*MAY_CHANGE, "engine") and then.get(key) != now[key]]
+def portable(config: TrainConfig) -> dict[str, Any]:
+    """Return a configuration as a file keeps it: without the paths of this machine."""
+    return config.model_dump(mode="json", exclude=PATHS)
+
+
+def changes(then: dict[str, Any], now: dict[str, Any], may_change: Collection[str] = MAY_CHANGE) -> list[str]:
+    """Return the keys that would have given other weights, of two configurations as files keep them."""
+    changed = [key for key in now if key not in (*may_change, "engine") and then.get(key) != now[key]]
     engine = then.get("engine", {})
     changed += [
         f"engine.{key}" for key, value in now["engine"].items() if key in ENGINE_MUST_STAY and engine.get(key) != value

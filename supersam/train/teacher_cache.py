@@ -9,7 +9,8 @@ A folder of three files:
 
 A line is appended after its embedding has reached the disk, so a killed run loses at most the batch it was
 computing. What a line does not vouch for, or what does not match its checksum, is computed again. An image whose
-file has changed its size is computed again, one that does not decode is noted and left out.
+file has changed its size is computed again; one that does not decode is noted, left out, and tried again by the next
+filling.
 
 An embedding belongs to the whole image, resized and padded, in its own colours: a batch of other views (crops,
 colour jitter) needs the teacher itself (``supersam.train.distillation.AllowedViews``).
@@ -62,11 +63,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Source:
-    """An image to have an embedding of."""
+    """An image to have an embedding of. Its objects are not kept: those of SA-1B would fill the memory."""
 
     key: str
-    record: ImageRecord
+    pack: Pack
+    index: int  # in the pack
+    pixels: tuple[int, int]  # width, height
     n_bytes: int  # of the image file
+
+    @property
+    def record(self) -> ImageRecord:
+        """The image with its objects, read again where a pack does not hold them."""
+        return self.pack.records[self.index]
 
 
 def image_key(pack: str, record: ImageRecord) -> str:
@@ -90,7 +98,8 @@ def sources_of(packs: Iterable[Pack], skipped: Skipped | None = None) -> list[So
         for index in range(len(pack.records)):
             try:
                 record = pack.records[index]
-                source = Source(image_key(pack.name, record), record, _file_size(record))
+                pixels = record.width, record.height
+                source = Source(image_key(pack.name, record), pack, index, pixels, _file_size(record))
             except (MissingError, DataError) as problem:
                 if skipped is None:
                     raise
@@ -105,7 +114,7 @@ def sources_of(packs: Iterable[Pack], skipped: Skipped | None = None) -> list[So
 
 def data_fingerprint(sources: Iterable[Source]) -> str:
     """Return a hash of the names, sizes in pixels and sizes in bytes of the images, in any order."""
-    lines = sorted(f"{s.key} {s.record.width}x{s.record.height} {s.n_bytes}\n" for s in sources)
+    lines = sorted(f"{s.key} {s.pixels[0]}x{s.pixels[1]} {s.n_bytes}\n" for s in sources)
     return hashlib.blake2b("".join(lines).encode(), digest_size=16).hexdigest()
 
 
@@ -166,17 +175,20 @@ class TeacherCache:
         return torch.from_numpy(found)
 
     def missing(self, sources: Iterable[Source], flips: bool | None = None) -> list[View]:
-        """Return the views without an entry, or with that of an image file of another size."""
+        """Return the views without an embedding, or with that of an image file of another size.
+
+        Those whose image did not decode are among them: the disk may have been the reason.
+        """
         flips = self.flips if flips is None else flips
         return [
             view
             for source in sources
             for view in views_of(source, flips)
-            if (entry := self.entries.get(view)) is None or entry.image_bytes != source.n_bytes
+            if (entry := self.entries.get(view)) is None or entry.slot < 0 or entry.image_bytes != source.n_bytes
         ]
 
     def require(self, teacher_fingerprint: str, sources: Sequence[Source]) -> None:
-        """Check that these embeddings are a teacher's and those of all images.
+        """Check that these embeddings are a teacher's and those of all images that decoded.
 
         Raises:
             UsageError: if they are another teacher's.
@@ -184,12 +196,22 @@ class TeacherCache:
         """
         if self.index["fingerprint"] != teacher_fingerprint:
             raise UsageError(f"{self.folder} holds embeddings of {self.index['teacher']}, not of the teacher asked for")
-        missing = self.missing(sources)
+        undecodable = self._undecodable(sources)
+        missing = [view for view in self.missing(sources) if view not in undecodable]
         if missing:
             raise MissingError(
                 f"{self.folder} lacks {len(missing)} embeddings of {len(sources)} images, such as {missing[0]}; "
                 "fill it: supersam teacher cache"
             )
+
+    def _undecodable(self, sources: Iterable[Source]) -> set[View]:
+        """Return the views whose image did not decode, as it is now."""
+        return {
+            view
+            for source in sources
+            for view in views_of(source, self.flips)
+            if (entry := self.entries.get(view)) is not None and entry.slot < 0 and entry.image_bytes == source.n_bytes
+        }
 
     def _slot(self, slot: int) -> Half | None:
         """Return a copy of what a slot holds; None if the file ends before."""

@@ -90,8 +90,10 @@ class CacheWriter(TeacherCache):
         self._append(entries)
 
     def write_undecodable(self, view: View, image_bytes: int) -> None:
-        """Note that an image has no embedding because it does not decode."""
-        self._append([Entry(view.image, view.flipped, -1, 0, image_bytes)])
+        """Note that an image has no embedding because it does not decode, if that is not known yet."""
+        entry = Entry(view.image, view.flipped, -1, 0, image_bytes)
+        if self.entries.get(view) != entry:
+            self._append([entry])
 
     def finish(self, fingerprint: str | None, flips: bool) -> None:
         """Write what the cache holds now into its index."""

@@ -368,3 +368,44 @@ def test_black_and_white_mask_is_one_object(tmp_path: Path, writer) -> None:
 
     assert len(record.annotations) == 1
     assert np.array_equal(record.mask(0), mask)
+
+
+def test_images_without_masks_are_read_from_all_folders_and_stand_for_themselves(tmp_path: Path, writer) -> None:
+    drawn = writer.draw(12, side=16)
+    for number, one in enumerate(drawn):
+        folder = tmp_path / "photos" / str(number % 3)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(one.pixels).save(folder / f"{one.name}.png")
+    (tmp_path / "photos" / "notes.txt").write_text("no image")
+
+    (pack,) = open_sources(DataSource(path=tmp_path / "photos", format="images"), "train")
+
+    assert isinstance(pack, Pack)
+    assert (pack.name, pack.has_masks, len(pack)) == ("photos", False, 12)
+    records = records_of(pack, 12)
+    assert all(np.array_equal(record.read(), one.pixels) for record, one in zip(records, drawn, strict=True))
+    assert all(record.mask(0).all() and len(record.annotations) == 1 for record in records)
+    parts = [
+        len(records_of(open_sources(DataSource(path=tmp_path / "photos", format="images"), split)[0], 0))
+        for split in ("train-fit", "train-search")
+    ]
+    assert sum(parts) == 12
+
+
+def test_nothing_is_evaluated_on_images_without_masks(tmp_path: Path, writer, tells) -> None:
+    photos = DataSource(path=writer.labels(tmp_path, writer.draw(2)) / "images", format="images")
+
+    with tells(UsageError, "images", "without masks"):
+        open_packs(photos, "train")
+
+
+def test_images_that_are_not_there_or_do_not_open_are_told(tmp_path: Path, tells) -> None:
+    with tells(MissingError, "there is no folder"):
+        open_sources(DataSource(path=tmp_path / "nowhere", format="images"), "train")
+    with tells(MissingError, "has no split 'train'"):
+        open_sources(DataSource(path=tmp_path, format="images"), "train")
+    (tmp_path / "a.png").write_bytes(b"no image")
+    (pack,) = open_sources(DataSource(path=tmp_path, format="images"), "train")
+    assert isinstance(pack, Pack)
+    with tells(DataError, "a.png", "does not open"):
+        pack.records[0]

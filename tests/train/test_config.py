@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from supersam.errors import ConfigError
+from supersam.space import load_space
 from supersam.train.config import BalancedLoss, TrainConfig, load_config
+from supersam.train.setup import check_space
 
 ROOT = Path(__file__).parents[2]
 BASE = {"space": "starter", "data": "synthetic", "out": "run", "steps": 10, "images_per_step": 2}
@@ -42,6 +44,10 @@ def load(tmp_path: Path, content: object) -> TrainConfig:
         ({"augmentation": {"crop": 1}}, "augmentation.crop"),
         ({"shrinking": {"until": 0}}, "shrinking.until"),
         ({"distillation": {"teacher": "sam.pth", "freeze_decoder": True}}, "add start_from_teacher_decoder"),
+        (
+            {"initial": {"weights": "x"}, "distillation": {"teacher": "sam.pth", "start_from_teacher_decoder": True}},
+            "start_from_teacher_decoder would replace the decoder of `initial`",
+        ),
         ({"balanced_loss": {"until": 0.5, "plain_from": 0.4}}, "before until"),
     ],
 )
@@ -85,8 +91,11 @@ def test_every_step_has_the_phase_whose_end_it_has_not_reached(tmp_path):
 @pytest.mark.parametrize(
     "path", sorted(ROOT.glob("experiments/*/train*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}"
 )
-def test_a_shipped_configuration_loads(path):
-    assert load_config(path).steps > 0
+def test_a_shipped_configuration_fits_its_space(path):
+    config = load_config(path)
+    trained = check_space(load_space(config.space), config)
+
+    assert set(trained.resolutions) >= {side for phase in config.phases for side in phase.resolution_weights}
 
 
 def test_the_starters_configuration_is_a_sandwich_of_four():

@@ -16,6 +16,7 @@ from supersam.data.transforms import to_input
 from supersam.errors import ConfigError, MissingError, UsageError
 from supersam.sam.model import FRAME, Masks, Prompts, Sam
 from supersam.supernet.supernet import Supernet
+from supersam.train import distillation
 from supersam.train.distillation import AllowedViews, Distiller, Projection, build_distiller, check_views
 from supersam.train.distillation_config import Distillation
 from supersam.train.distillation_losses import (
@@ -281,6 +282,27 @@ def test_a_coarser_student_is_compared_with_the_teachers_masks(teacher):
     assert loss.isfinite()
 
 
+def test_prompts_in_the_loop_are_decoded_in_the_precision_that_is_asked_for(teacher):
+    images, asked = padded(128, 96), []
+    target = Target(Outputs(teacher(images)), images, BOTH)
+    embedding = torch.randn(1, 256, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def bfloat16():
+        asked.append(True)
+        return torch.autocast("cpu", torch.bfloat16)
+
+    def loss(**options):
+        generator = torch.Generator().manual_seed(0)
+        return prompt_in_the_loop_loss(teacher.decoder, embedding, teacher.decoder, target, 0, generator, **options)
+
+    found, single = loss(precision=bfloat16), loss()
+
+    assert len(asked) == 2  # points and boxes
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(single.item(), rel=0.05)
+    assert found.item() != single.item()
+
+
 # In place
 
 
@@ -347,6 +369,23 @@ def test_each_lesson_has_its_part_of_the_training(tiny_staged, teacher, student)
     assert [distiller.active(progress) for progress in (0.0, 0.85, 0.9)] == [True, True, False]
     plain = Distiller(Distillation(teacher="x"), tiny_staged, teacher).losses(outputs, target, student, 0.0)
     torch.testing.assert_close(distiller.losses(outputs, target, student, 0.0)["embedding"], 2 * plain["embedding"])
+
+
+@pytest.mark.parametrize("stages", [None, {}])
+def test_a_teacher_sees_a_few_images_at_a_time(tiny_staged, staged_teacher, monkeypatch, stages):
+    distiller = Distiller(Distillation(teacher="x", stages=stages), tiny_staged, staged_teacher)
+    batch = Batch(padded(64, 48, batch=5))
+    whole = distiller.target(batch).outputs
+    seen = []
+    first = next(part for part in staged_teacher.encoder.modules() if isinstance(part, nn.Conv2d))
+    first.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    monkeypatch.setattr(distillation, "TEACHER_BATCH", 2)
+
+    found = distiller.target(batch).outputs
+
+    assert max(seen) == 2
+    torch.testing.assert_close(found.embedding, whole.embedding)
+    torch.testing.assert_close(found.stages, whole.stages)
 
 
 def test_a_teacher_without_images_of_its_own_sees_the_students(tiny_staged, teacher):

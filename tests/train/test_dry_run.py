@@ -8,12 +8,21 @@ import pytest
 import torch
 
 from supersam.data.synthetic import write_pack
-from supersam.errors import DataError
+from supersam.errors import DataError, EnvironmentProblem
 from supersam.space.parts import count
+from supersam.train import dry_run as dry
 from supersam.train import setup
 from supersam.train.config import TrainConfig
-from supersam.train.dry_run import _activation_bytes, _not_counted, decoder_gmacs, dry_run
+from supersam.train.dry_run import (
+    _activation_bytes,
+    _allocated_bytes,
+    _not_counted,
+    decoder_gmacs,
+    dry_run,
+    state_bytes,
+)
 from supersam.train.loss_model import LossModel
+from supersam.train.objective import Settings
 from supersam.train.plan import plan_step
 from supersam.train.state import STATE_FILE, WEIGHTS_FILE
 from supersam.train.teachers import Teacher
@@ -130,6 +139,50 @@ def test_memory_is_that_of_the_most_demanding_step_however_seldom_it_comes(chang
     assert kept(correction_rounds=2, correction_probability=1e-9) == pytest.approx(often, rel=0.01)
     assert often > 1.2 * plain
     assert kept(resolution_weights={64: 1.0, 128: 1e-9}) > 1.5 * plain
+
+
+@pytest.mark.parametrize(
+    ("engine", "world", "copies"),
+    [
+        ({}, 1, 5),
+        ({"strategy": "fsdp"}, 1, 5),
+        ({}, 8, 6),
+        ({"strategy": "fsdp"}, 8, 5 / 8 + 2),  # docs/decisions/0005
+    ],
+)
+def test_several_processes_hold_what_their_engine_adds(config, engine, world, copies):
+    content = {name: getattr(config, name) for name in TrainConfig.model_fields}
+    config = TrainConfig.model_validate(content | {"engine": engine, "optimization": {"ema": 0.9}})
+
+    assert state_bytes(1000, config, world) == 4 * copies * 1000
+
+
+def test_on_a_gpu_the_memory_is_what_was_allocated_with_gradients_and_checkpointing(changed, build_run, monkeypatch):
+    run = build_run(changed(engine={"activation_checkpointing": True}))
+    batch = next(run.feed.samples(64, 2))
+    seen = []
+
+    def forward():
+        seen.append(run.model.image_encoder.recomputes)
+        return run.objective(batch, run.space.smallest(), Settings())
+
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 100)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 350)
+
+    assert _allocated_bytes(run, forward) == 250
+    assert seen == [True]
+    assert all(parameter.grad is None for parameter in run.objective.parameters())
+
+
+def test_a_gpu_that_is_too_small_is_told_in_one_line(changed, monkeypatch, tells):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(dry, "train_step", full)
+
+    with tells(EnvironmentProblem, "activation_checkpointing", "images_per_step"):
+        dry_run(changed())
 
 
 def test_a_teacher_is_said_not_to_be_counted(build_run, tiny_config):

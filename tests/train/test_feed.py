@@ -60,6 +60,22 @@ def test_two_processes_share_the_batches_of_one_that_accumulates_two(changed):
     assert not same(*apart)
 
 
+def test_batches_lie_in_memory_that_a_gpu_can_copy_from(changed, monkeypatch):
+    """DataLoader asks types of ours by this method, and hands over unchanged what has none."""
+    feed = feed_of(changed(steps=1))
+    feed.teacher_resolution = 128
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor.shape) or tensor.clone())
+
+    made = feed[0, 0]
+    batch = made.pin_memory().batch
+
+    prompts = made.batch.prompts
+    tensors = [made.batch.images, made.batch.targets, made.batch.teacher_images, *vars(prompts).values()]
+    assert sorted(pinned) == sorted(tensor.shape for tensor in tensors if tensor is not None)
+    assert same(batch, made.batch)
+
+
 def test_samples_show_other_images_and_move_nothing(changed):
     feed = feed_of(changed(steps=2))
     samples = feed.samples(128, 3)

@@ -16,7 +16,7 @@ from supersam.data.synthetic import write_pack
 from supersam.errors import CheckpointError, ConfigError, DivergedError, EnvironmentProblem, MissingError
 from supersam.train import loop, setup
 from supersam.train.loop import train
-from supersam.train.progress import LOG_FILE
+from supersam.train.progress import COLUMNS, LOG_FILE, LOSSES
 from supersam.train.state import STATE_FILE, WEIGHTS_FILE, record_of, restore
 from supersam.train.step import train_step
 
@@ -330,6 +330,19 @@ def test_what_a_killed_process_left_is_cleared_away_on_resuming(begun, changed):
     train(changed(steps=2), resume=True)
 
     assert not any(leftover.exists() for leftover in leftovers)
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_its_log_anew(changed):
+    config = changed(steps=20)
+    config.out.mkdir(parents=True)
+    row = "," * (len(COLUMNS) + len(LOSSES) - 1)
+    (config.out / LOG_FILE).write_text(f"{','.join([*COLUMNS, *LOSSES])}\n10{row}\n")
+
+    train(config)
+
+    rows = (config.out / LOG_FILE).read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows] == ["step", "10", "20"]
+    assert rows[1] != f"10{row}"
 
 
 def test_a_state_that_was_cut_off_is_told_in_one_line(begun, changed, tells):

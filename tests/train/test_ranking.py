@@ -12,8 +12,9 @@ from supersam.errors import ConfigError, UsageError
 from supersam.space import load_space
 from supersam.space.parts import count
 from supersam.train.config import TrainConfig
+from supersam.train.distillation_config import Distillation
 from supersam.train.loop import train
-from supersam.train.ranking import Judged, agreement, compare, spread_subnets
+from supersam.train.ranking import Judged, agreement, alone_config, compare, spread_subnets
 
 
 def test_values_that_are_all_equal_agree_with_nothing():
@@ -143,4 +144,17 @@ def test_validate_trains_each_subnet_alone_once_and_keeps_what_is_finished(tiny_
     config.write_text(config.read_text().replace("steps: 1", "steps: 2"))
     other = CliRunner().invoke(app, command)
     assert isinstance(other.exception, ConfigError)
-    assert "other steps (1)" in str(other.exception)
+    assert "another steps" in str(other.exception)
+    config.write_text(config.read_text().replace("steps: 2", "steps: 1") + "optimization: {learning_rate: 2.0e-3}\n")
+    faster = CliRunner().invoke(app, command)
+    assert isinstance(faster.exception, ConfigError)
+    assert "another optimization" in str(faster.exception)
+
+
+def test_a_training_alone_begins_with_the_supernets_decoder(tiny_config: TrainConfig):
+    lessons = Distillation(teacher="sam.pth", start_from_teacher_decoder=True, freeze_decoder=True)
+    config = tiny_config.model_copy(update={"distillation": lessons})
+
+    alone = alone_config(config, load_space(config.space).smallest())
+
+    assert alone.distillation == lessons.model_copy(update={"start_from_teacher_decoder": False})

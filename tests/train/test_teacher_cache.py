@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from supersam.data.coco import load_packs
+from supersam.data.records import LazyRecords, Pack
 from supersam.data.skipped import Skipped
 from supersam.data.synthetic import write_pack
 from supersam.data.transforms import to_input
@@ -202,6 +203,42 @@ def test_a_picture_that_does_not_decode_is_skipped_and_told(folder, teacher, pac
     TeacherCache(folder).require(teacher.fingerprint, sources)  # the training meets the damaged picture itself
     with pytest.raises(MissingError):
         TeacherCache(folder).read(View(sources[1].key))
+
+
+def test_a_picture_that_did_not_decode_is_tried_again(folder, teacher, packs):
+    path = packs[0].records[1].path
+    whole = path.read_bytes()
+    path.write_bytes(b"x" * len(whole))  # as a disk that fails may give it
+    sources = sources_of(packs)
+    run(folder, teacher, sources)
+    lines = (folder / ENTRIES).read_text()
+
+    assert len(run(folder, teacher, sources).skipped) == 1
+    assert (folder / ENTRIES).read_text() == lines
+    path.write_bytes(whole)
+    assert run(folder, teacher, sources).computed == 1
+    assert TeacherCache(folder).read(View(sources[1].key)).shape == (256, SIDE // 16, SIDE // 16)
+
+
+def test_a_picture_that_was_replaced_after_it_did_not_decode_has_no_embedding(folder, teacher, packs, tells):
+    path = packs[0].records[1].path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200])
+    run(folder, teacher, sources_of(packs))
+    path.write_bytes(whole)
+
+    with tells(MissingError, "lacks 1 embeddings"):
+        TeacherCache(folder).require(teacher.fingerprint, sources_of(packs))
+
+
+def test_images_with_annotations_of_their_own_do_not_stay_in_memory(packs):
+    read = []
+    records = LazyRecords(list(packs[0].records), lambda record: read.append(record) or record)
+    sources = sources_of([Pack("shapes", records)])
+
+    assert len(read) == N_IMAGES
+    assert sources[3].record is packs[0].records[3]
+    assert len(read) == N_IMAGES + 1  # asked for again, so it was not kept
 
 
 def test_flips_can_be_added_later_and_then_belong_to_the_cache(folder, teacher, sources):
