@@ -8,7 +8,7 @@ Mask = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 BOX_JITTER = 0.1  # deviation of each side's shift, as a share of the box (arXiv 2304.02643, appendix A)
-BOX_JITTER_LIMIT = 20.0  # pixels
+BOX_JITTER_LIMIT = 20.0  # pixels of SAM's input, whose longest side is 1024
 
 
 def bounding_box(mask: Mask) -> Floats:
@@ -31,11 +31,16 @@ def random_point(mask: Mask, rng: np.random.Generator) -> Floats:
     return np.array([xs[chosen], ys[chosen]], dtype=np.float32)
 
 
-def jittered_box(mask: Mask, rng: np.random.Generator) -> Floats:
-    """Return the bounding box with every side shifted a little."""
+def jittered_box(mask: Mask, rng: np.random.Generator, scale: float = 1.0) -> Floats:
+    """Return the bounding box with every side shifted a little.
+
+    Args:
+        scale: pixels of SAM's input to a pixel of the mask. The limit counts in the former: at a low resolution boxes
+            would else be shifted further than SAM's ever are, and a network could not learn to trust them.
+    """
     box = bounding_box(mask)
     size = np.tile(box[2:] - box[:2], 2)
-    limit = np.minimum(BOX_JITTER_LIMIT, 0.4 * size)
+    limit = np.minimum(BOX_JITTER_LIMIT / scale, 0.4 * size)
     shift = np.clip(rng.normal(0.0, BOX_JITTER, 4) * size, -limit, limit)
     bounds = np.tile(np.array(mask.shape[::-1], dtype=np.float32), 2)
     return np.clip(box + shift, 0, bounds).astype(np.float32)

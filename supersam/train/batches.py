@@ -115,7 +115,7 @@ def _sample(drawn: Augmented, config: TrainConfig, resolution: int, rng: np.rand
     scale = FRAME / resolution
     # a point stands for the middle of its pixel; SAM adds half a pixel of the frame itself
     points = [(random_point(mask, rng) + 0.5) * scale - 0.5 for mask in chosen[:n_points]]
-    boxes = [jittered_box(mask, rng) * scale for mask in chosen[n_points:]]
+    boxes = [jittered_box(mask, rng, scale) * scale for mask in chosen[n_points:]]
     return Sample(
         pad_input(drawn.image, resolution),
         torch.from_numpy(np.array(points, dtype=np.float32).reshape(n_points, 2)),

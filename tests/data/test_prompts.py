@@ -103,11 +103,13 @@ def test_sides_of_a_jittered_box_move_by_themselves_by_a_tenth_of_its_size() -> 
     assert BOX_JITTER == 0.1
 
 
-def test_large_box_moves_twenty_pixels_at_most() -> None:
-    mask, rng = rectangle(1000, 2000, (300, 300, 1700, 700)), np.random.default_rng(0)
-    shift = np.array([jittered_box(mask, rng) for _ in range(300)]) - [300, 300, 1700, 700]
+@pytest.mark.parametrize("scale", [1, 4])
+def test_large_box_moves_twenty_pixels_of_sams_input_at_most(scale: int) -> None:
+    box = np.array([300, 300, 1700, 700]) // scale
+    mask, rng = rectangle(1000 // scale, 2000 // scale, tuple(box.tolist())), np.random.default_rng(0)
+    shift = np.array([jittered_box(mask, rng, scale) for _ in range(300)]) - box
 
-    assert np.abs(shift).max() == 20
+    assert scale * np.abs(shift).max() == 20
 
 
 def test_same_seed_gives_the_same_prompts() -> None:
