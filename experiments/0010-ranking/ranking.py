@@ -21,7 +21,7 @@ from supersam._paths import starter_dir
 from supersam.checkpoints.starter import WEIGHTS
 from supersam.checkpoints.supernets import load_supernet
 from supersam.train.config import load_config
-from supersam.train.ranking import alone_config
+from supersam.train.ranking import Judged, alone_config, compare
 
 HERE = Path(__file__).parent
 IMAGES, MASKS = 30, 6
@@ -83,13 +83,17 @@ def estimate(attempt: Attempt, weights: Path) -> None:
 
 def report(attempt: str) -> None:
     """Write the rows, the figure and the table."""
-    found = json.loads(kept(attempt).read_text())
+    subnets = [Judged(**one) for one in json.loads(kept(attempt).read_text())["subnets"]]
+    found = compare(subnets).to_dict()
     proofs.write_csv(HERE / f"results-{attempt}.csv", found["subnets"])
     named = {
         "supernet against training alone": found["inherited"],
         "the same, of the subnets trained twice": found["inherited_of_repeated"],
         "training alone against training alone (the ceiling)": found["ceiling"],
+        "supernet against the mean of both trainings": found["inherited_with_mean"],
     }
+    if all(one.again is not None for one in subnets):
+        del named["the same, of the subnets trained twice"]
     lines = [[name, agreed["n"], *correlations(agreed)] for name, agreed in named.items() if agreed is not None]
     text = proofs.table(["orders compared", "subnets", "Kendall tau [95 %]", "Spearman rho [95 %]"], lines)
     picture = f"![The supernet's estimate and the trained result](figure-{attempt}.png)"
@@ -115,10 +119,10 @@ def verdict(found: dict) -> str:
     if share is not None:
         text += f"; on the subnets trained twice tau is {share:.0%} of the ceiling"
         text += "" if found["ceiling_is_known"] else ", but that may be 0: so it is no measure"
-    between = "" if noise is None else f", and one training by {100 * noise:.2f} between seeds"
+    by_seed = "" if noise is None else f", of which the seed of a training makes {100 * noise:.2f}"
     return (
         f"{text}. Training alone adds {100 * found['gain']:+.2f} points; the subnets then differ by "
-        f"{100 * found['spread']:.2f}{between} (standard deviations, in points)."
+        f"{100 * found['spread']:.2f}{by_seed} (standard deviations, in points)."
     )
 
 

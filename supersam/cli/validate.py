@@ -86,7 +86,12 @@ def validate(
             for subnet in found.subnets
         ],
     )
-    for name, agreed in (("supernet against alone", found.inherited), ("alone against alone", found.ceiling)):
+    named = {
+        "supernet against alone": found.inherited,
+        "alone against alone": found.ceiling,
+        "supernet against the mean of both": found.inherited_with_mean,
+    }
+    for name, agreed in named.items():
         if agreed is not None:
             low, high = agreed.kendall_interval
             print(
@@ -94,7 +99,7 @@ def validate(
                 f"{agreed.n} subnets"
             )
     share = found.share_of_ceiling
-    noise = "" if found.noise is None else f"; a training differs by {100 * found.noise:.2f} between seeds"
+    noise = "" if found.noise is None else f"; of that the seed of a training makes {100 * found.noise:.2f}"
     print(
         f"points: training alone adds {100 * found.gain:+.2f}; the subnets then differ by {100 * found.spread:.2f}"
         f"{noise} (standard deviations)"

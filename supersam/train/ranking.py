@@ -82,6 +82,7 @@ class Ranking:
     inherited: Agreement  # supernet against training alone
     inherited_of_repeated: Agreement | None  # the same on the subnets that were trained twice, beside the ceiling
     ceiling: Agreement | None  # training alone against training alone
+    inherited_with_mean: Agreement | None  # supernet against the mean of both trainings, which has less noise
 
     @property
     def share_of_ceiling(self) -> float | None:
@@ -103,9 +104,9 @@ class Ranking:
 
     @property
     def noise(self) -> float | None:
-        """Standard deviation of the accuracy of one training alone between seeds."""
-        pairs = [(one.alone, one.again) for one in self.subnets if one.again is not None]
-        return float(np.sqrt(np.mean([(a - b) ** 2 / 2 for a, b in pairs]))) if pairs else None
+        """Standard deviation of one training by its seed, without what a seed does to all subnets alike."""
+        apart = [one.alone - one.again for one in self.subnets if one.again is not None]
+        return float(np.std(apart, ddof=1) / np.sqrt(2)) if len(apart) > 1 else None
 
     @property
     def spread(self) -> float:
@@ -233,9 +234,12 @@ def compare(judged: list[Judged]) -> Ranking:
     inherited = agreement([one.inherited for one in judged], [one.alone for one in judged])
     pairs = [(one.inherited, one.alone, one.again) for one in judged if one.again is not None]
     if len(pairs) < 3:
-        return Ranking(judged, inherited, None, None)
+        return Ranking(judged, inherited, None, None, None)
     estimate, alone, again = zip(*pairs, strict=True)
-    return Ranking(judged, inherited, agreement(estimate, alone), agreement(alone, again))
+    both = [sum(two) / 2 for two in zip(alone, again, strict=True)]
+    return Ranking(
+        judged, inherited, agreement(estimate, alone), agreement(alone, again), agreement(estimate, both)
+    )
 
 
 def _work(units: list[Unit], context: Context, workers: int) -> Iterator[tuple[Unit, float]]:

@@ -87,6 +87,12 @@ def test_the_share_of_the_ceiling_is_taken_on_the_subnets_trained_twice():
     assert found.to_dict()["goal"]["met"] is False
 
 
+def test_what_a_seed_does_to_all_subnets_alike_is_no_noise():
+    apart = [judged(n, n / 10, n / 10, n / 10 + 0.05 + noise) for n, noise in enumerate((0.01, -0.01, 0.01, -0.01))]
+
+    assert compare(apart).noise == pytest.approx((4 * 0.01**2 / 3 / 2) ** 0.5)
+
+
 def test_a_ceiling_that_may_be_chance_meets_no_goal():
     """Two trainings that hardly agree with each other would let any supernet pass."""
     found = compare(
@@ -96,7 +102,8 @@ def test_a_ceiling_that_may_be_chance_meets_no_goal():
     assert found.share_of_ceiling == pytest.approx(2)
     assert not found.ceiling_is_known
     assert not found.goal_met
-    assert found.noise == pytest.approx((0.06 / 2 / 4) ** 0.5)
+    assert found.noise == pytest.approx((0.06 / 3 / 2) ** 0.5)
+    assert found.inherited_with_mean == agreement([0.2, 0.1, 0.3, 0.4], [0.2, 0.15, 0.25, 0.4])
     assert found.gain == pytest.approx(0)
 
 
