@@ -1,7 +1,10 @@
-"""Folders of images without masks: all that a regression of a teacher's embeddings needs."""
+"""Folders of images without masks: all that is needed to learn what a teacher says of them."""
 
+import os
+import zlib
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from supersam.data.records import Annotation, ImageRecord, LazyRecords, Pack
@@ -9,12 +12,15 @@ from supersam.data.splits import in_split, split_folder
 from supersam.errors import DataError, MissingError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+RECTANGLES = 32  # of an image, to ask the teacher about
+SIDES = (0.05, 0.6)  # of a rectangle, as a share of the image's
 
 
 def load_image_folder(folder: Path, split: str) -> Pack:
     """Load the images of a folder and of all folders in it, or of its part in ``train/``, ``val/`` or ``test/``.
 
-    The whole of an image stands in for its objects, so that prompts are drawn anywhere.
+    Random rectangles, the same every time, stand in for objects, so that there are clicks and boxes to ask about.
+    What begins with a dot is left out.
 
     Raises:
         MissingError: if there are no images, or no such split.
@@ -27,7 +33,11 @@ def load_image_folder(folder: Path, split: str) -> Pack:
 
 
 def _images(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
+    found = []
+    for parent, children, names in os.walk(folder, followlinks=True):
+        children[:] = [child for child in children if not child.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def _record(path: Path) -> ImageRecord:
@@ -38,5 +48,15 @@ def _record(path: Path) -> ImageRecord:
         raise MissingError(f"image {path} is not there any more") from problem
     except Exception as problem:  # Pillow's decoders raise many kinds
         raise DataError(f"image {path} does not open ({problem})") from problem
-    everything = [[0, 0, width, 0, width, height, 0, height]]
-    return ImageRecord(path, width, height, (Annotation(everything, float(width * height)),))
+    return ImageRecord(path, width, height, _rectangles(path.stem, width, height))
+
+
+def _rectangles(name: str, width: int, height: int) -> tuple[Annotation, ...]:
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    whole = np.array([width, height])
+    sides = np.maximum(1, (rng.uniform(*SIDES, (RECTANGLES, 2)) * whole).astype(int))
+    corners = (rng.random((RECTANGLES, 2)) * (whole - sides + 1)).astype(int)
+    return tuple(
+        Annotation([[x, y, x + w, y, x + w, y + h, x, y + h]], float(w * h))
+        for (x, y), (w, h) in zip(corners.tolist(), sides.tolist(), strict=True)
+    )

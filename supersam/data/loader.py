@@ -152,7 +152,7 @@ def _record(pack: Pack, index: int, skipped: Skipped) -> ImageRecord | None:
     try:
         return pack.records[index]
     except (MissingError, DataError) as problem:
-        _count("annotations", problem, skipped)
+        _count("annotations" if pack.has_masks else "file", problem, skipped)
         return None
 
 

@@ -90,11 +90,12 @@ def dry_run(config: TrainConfig) -> Plan:
         stretches = list(zip([0, *ends], ends, strict=False))
         phases = [_cost(run, objective, *stretch) for stretch in stretches]
         parameters = sum(parameter.numel() for parameter in objective.parameters())
+        on_gpu = group.device.type == "cuda"
         return Plan(
             parameters,
-            state_bytes(parameters, config, group.world),
+            state_bytes(parameters, config, group.world, gathered_is_activation=on_gpu),
             max(_activation_bytes(run, *stretch) for stretch in stretches),
-            group.device.type == "cuda",
+            on_gpu,
             _not_counted(run),
             phases,
             [describe(source) for source in run.feed.sources],
@@ -103,11 +104,17 @@ def dry_run(config: TrainConfig) -> Plan:
         )
 
 
-def state_bytes(parameters: int, config: TrainConfig, world: int) -> int:
-    """Return what a process holds besides activations, in bytes (docs/decisions/0005)."""
+def state_bytes(parameters: int, config: TrainConfig, world: int, gathered_is_activation: bool = False) -> int:
+    """Return what a process holds besides activations, in bytes (docs/decisions/0005).
+
+    Args:
+        gathered_is_activation: whether the whole weights and gradients that FSDP holds in a step are counted there.
+    """
     copies = 4.0 + bool(config.optimization.ema)  # weights, gradients, two moments, average
-    if world > 1:  # DDP adds the buckets of its exchange; FSDP shards, and holds whole weights and gradients in a step
-        copies = copies / world + 2 if config.engine.strategy == "fsdp" else copies + 1
+    if world > 1 and config.engine.strategy == "fsdp":
+        copies = copies / world + (0 if gathered_is_activation else 2)
+    elif world > 1:
+        copies += 1  # the buckets of DDP's exchange
     return round(4 * copies * parameters)
 
 
@@ -184,17 +191,20 @@ def _activation_bytes(run: Run, begins: int, ends: int) -> int:
         {**run.trained_space.encode(run.trained_space.largest()), "resolution": plan.resolution}
     )
     batch = next(run.feed.samples(plan.resolution, plan.images)).to(run.group.device)
-    forward = partial(run.objective, batch, largest, plan.settings)
+    target = run.objective.teach(batch, plan.settings)
+    forward = partial(run.objective, batch, largest, plan.settings, target)
     return _allocated_bytes(run, forward) if run.group.device.type == "cuda" else _saved_bytes(run, forward)
 
 
 def _allocated_bytes(run: Run, forward: Callable[[], Outcome]) -> int:
-    """Return the most that a forward and a backward pass allocate on the GPU, gradients included."""
+    """Return the most that a forward and a backward pass allocate on the GPU besides the gradients they leave."""
+    forward().loss.backward()  # so that the gradients are there before
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     forward().loss.backward()
+    peak = torch.cuda.max_memory_allocated()
     run.optimizer.zero_grad()
-    return torch.cuda.max_memory_allocated() - before
+    return peak - before
 
 
 def _saved_bytes(run: Run, forward: Callable[[], Outcome]) -> int:

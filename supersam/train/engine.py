@@ -46,17 +46,19 @@ def workers(engine: Engine) -> Iterator[Workers]:
     """
     device = _device(engine)
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world > 1:
+    joined = world > 1
+    if joined:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Workers(dist.get_rank(), world, device) if world > 1 else Workers(0, 1, device)
+        yield Workers(dist.get_rank(), world, device) if joined else Workers(0, 1, device)
     except torch.OutOfMemoryError as problem:
+        joined = False  # to leave the others could mean to wait for them, and they wait for this process
         raise EnvironmentProblem(
             "the GPU has too little memory for this training; try engine.activation_checkpointing: true, "
             "engine.autocast: all, or a smaller images_per_step with a larger engine.accumulate"
         ) from problem
     finally:
-        if world > 1:
+        if joined:
             dist.destroy_process_group()
 
 

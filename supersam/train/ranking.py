@@ -24,11 +24,12 @@ from supersam.checkpoints.files import file_sha256, load_checkpoint
 from supersam.checkpoints.subnets import extract_subnet
 from supersam.checkpoints.supernets import load_supernet
 from supersam.data.records import Pack
+from supersam.data.sources import describe
 from supersam.errors import ConfigError, MissingError
 from supersam.evaluate.evaluator import calibration_batches, evaluate
 from supersam.evaluate.recalibrate import recalibrate
 from supersam.sam.model import Sam
-from supersam.space import AnyArchitecture, SearchSpace
+from supersam.space import AnyArchitecture, SearchSpace, load_space
 from supersam.space.parts import count
 from supersam.train.config import TrainConfig
 from supersam.train.folder import check_folder, writing
@@ -115,8 +116,9 @@ class Ranking:
 
     @property
     def gain(self) -> float:
-        """Accuracy that training alone adds to the supernet's weights, on average."""
-        return float(np.mean([one.alone - one.inherited for one in self.subnets]))
+        """Accuracy that training alone adds to the supernet's weights, on average over trainings."""
+        first = [one.alone - one.inherited for one in self.subnets]
+        return float(np.mean(first + [one.again - one.inherited for one in self.subnets if one.again is not None]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -237,9 +239,7 @@ def compare(judged: list[Judged]) -> Ranking:
         return Ranking(judged, inherited, None, None, None)
     estimate, alone, again = zip(*pairs, strict=True)
     both = [sum(two) / 2 for two in zip(alone, again, strict=True)]
-    return Ranking(
-        judged, inherited, agreement(estimate, alone), agreement(alone, again), agreement(estimate, both)
-    )
+    return Ranking(judged, inherited, agreement(estimate, alone), agreement(alone, again), agreement(estimate, both))
 
 
 def _work(units: list[Unit], context: Context, workers: int) -> Iterator[tuple[Unit, float]]:
@@ -258,7 +258,7 @@ def _unit_of(unit: Unit, context: Context) -> float:
 def _unit(unit: Unit, config: TrainConfig, weights: Path, test: Test) -> float:
     """Return the accuracy of a subnet, with the supernet's weights or trained alone; kept for the next time."""
     architecture, seed = unit
-    source = weights if seed is None else _train_alone(architecture, config, weights, seed)
+    source = weights if seed is None else _train_alone(architecture, config, weights, seed, test.training)
     kept = config.out / f"{architecture.digest}-{'inherited' if seed is None else seed}.json"
     asked = {
         "weights": file_sha256(source),
@@ -314,23 +314,31 @@ def _interval(statistic: Statistic, first: Sequence[float], second: Sequence[flo
     return float(low), float(high)
 
 
-def _train_alone(architecture: AnyArchitecture, config: TrainConfig, weights: Path, seed: int) -> Path:
+def _train_alone(
+    architecture: AnyArchitecture, config: TrainConfig, weights: Path, seed: int, packs: list[Pack]
+) -> Path:
     out = config.out / f"{architecture.digest}-{seed}"
     finished = out / WEIGHTS_FILE
     alone = alone_config(config, architecture).model_copy(
         update={"out": out, "seed": seed, "initial": Initial(weights=weights)}
     )
     if finished.exists():
-        _check_same(finished, alone, weights)
+        _check_same(finished, alone, weights, packs)
         return finished
     train(alone, resume=(out / STATE_FILE).exists())
     (out / STATE_FILE).unlink()  # as large as the supernet four times
     return finished
 
 
-def _check_same(finished: Path, config: TrainConfig, weights: Path) -> None:
+def _check_same(finished: Path, config: TrainConfig, weights: Path, packs: list[Pack]) -> None:
     record = load_checkpoint(finished).record
-    different = [] if record["origin"]["sha256"] == file_sha256(weights) else ["weights"]
+    pairs = {
+        "weights": (record["origin"]["sha256"], file_sha256(weights)),
+        "space": (record["space_fingerprint"], load_space(config.space).fingerprint),
+        "data": (record["data"], [describe(pack) for pack in packs]),
+        "engine.accumulate": (record["batches_per_step"], config.engine.accumulate),
+    }
+    different = [name for name, (then, now) in pairs.items() if then != now]
     different += changes(record["config"], portable(config), NOT_OF_A_TRAINING)
     if different:
         raise ConfigError(

@@ -377,6 +377,9 @@ def test_images_without_masks_are_read_from_all_folders_and_stand_for_themselves
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(one.pixels).save(folder / f"{one.name}.png")
     (tmp_path / "photos" / "notes.txt").write_text("no image")
+    (tmp_path / "photos" / "._0.png").write_bytes(b"what a Mac leaves")
+    (tmp_path / "photos" / ".thumbnails").mkdir()
+    Image.fromarray(drawn[0].pixels).save(tmp_path / "photos" / ".thumbnails" / "small.png")
 
     (pack,) = open_sources(DataSource(path=tmp_path / "photos", format="images"), "train")
 
@@ -384,7 +387,13 @@ def test_images_without_masks_are_read_from_all_folders_and_stand_for_themselves
     assert (pack.name, pack.has_masks, len(pack)) == ("photos", False, 12)
     records = records_of(pack, 12)
     assert all(np.array_equal(record.read(), one.pixels) for record, one in zip(records, drawn, strict=True))
-    assert all(record.mask(0).all() and len(record.annotations) == 1 for record in records)
+    for record in records:
+        for index, annotation in enumerate(record.annotations):
+            x0, y0, x1, y1 = record.box(index)
+            assert record.mask(index).sum() == pytest.approx(annotation.area)
+            assert 0 <= x0 < x1 <= 16
+            assert 0 <= y0 < y1 <= 16
+    assert len({record.box(index) for record in records for index in range(32)}) > 100
     parts = [
         len(records_of(open_sources(DataSource(path=tmp_path / "photos", format="images"), split)[0], 0))
         for split in ("train-fit", "train-search")

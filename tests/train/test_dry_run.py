@@ -9,9 +9,10 @@ import torch
 
 from supersam.data.synthetic import write_pack
 from supersam.errors import DataError, EnvironmentProblem
+from supersam.sam.model import Sam
 from supersam.space.parts import count
+from supersam.train import distillation, setup
 from supersam.train import dry_run as dry
-from supersam.train import setup
 from supersam.train.config import TrainConfig
 from supersam.train.dry_run import (
     _activation_bytes,
@@ -157,22 +158,43 @@ def test_several_processes_hold_what_their_engine_adds(config, engine, world, co
     assert state_bytes(1000, config, world) == 4 * copies * 1000
 
 
-def test_on_a_gpu_the_memory_is_what_was_allocated_with_gradients_and_checkpointing(changed, build_run, monkeypatch):
+def test_what_fsdp_gathers_is_counted_once(config):
+    content = {name: getattr(config, name) for name in TrainConfig.model_fields}
+    config = TrainConfig.model_validate(content | {"engine": {"strategy": "fsdp"}})
+
+    assert state_bytes(1000, config, 8, gathered_is_activation=True) == 4 * 4 / 8 * 1000
+
+
+def test_on_a_gpu_the_memory_is_what_a_pass_allocates_besides_gradients(changed, build_run, monkeypatch):
     run = build_run(changed(engine={"activation_checkpointing": True}))
     batch = next(run.feed.samples(64, 2))
-    seen = []
+    passes, gradients = [], []
 
     def forward():
-        seen.append(run.model.image_encoder.recomputes)
+        passes.append(run.model.image_encoder.recomputes)
         return run.objective(batch, run.space.smallest(), Settings())
 
+    def allocated():
+        gradients.append(any(parameter.grad is not None for parameter in run.objective.parameters()))
+        return 100
+
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 100)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", allocated)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 350)
 
     assert _allocated_bytes(run, forward) == 250
-    assert seen == [True]
+    assert passes == [True, True]
+    assert gradients == [True]
     assert all(parameter.grad is None for parameter in run.objective.parameters())
+
+
+def test_the_graph_of_a_distillation_without_masks_is_counted(changed, build_run, monkeypatch, randomise):
+    sam = randomise(Sam(torch.nn.Conv2d(3, 256, 16, stride=16)), seed=4).eval()
+    teacher = Teacher("patches", sam.image_encoder, 64, decoder=sam)
+    monkeypatch.setattr(distillation, "load_teacher", lambda *_: teacher)
+    run = build_run(changed(distillation={"teacher": "x", "supervised": 0}))
+
+    assert _activation_bytes(run, 0, 4) > 1e6
 
 
 def test_a_gpu_that_is_too_small_is_told_in_one_line(changed, monkeypatch, tells):

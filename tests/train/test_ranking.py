@@ -156,6 +156,15 @@ def test_validate_trains_each_subnet_alone_once_and_keeps_what_is_finished(tiny_
     faster = CliRunner().invoke(app, command)
     assert isinstance(faster.exception, ConfigError)
     assert "another optimization" in str(faster.exception)
+    config.write_text(config.read_text().partition("optimization")[0])
+    annotations = data / "annotations" / "instances_train.json"
+    content = json.loads(annotations.read_text())
+    content["licenses"] = [{"id": 1, "name": "CC0"}]
+    content["images"] = [{**image, "license": 1} for image in content["images"]]
+    annotations.write_text(json.dumps(content))
+    relabelled = CliRunner().invoke(app, command)
+    assert isinstance(relabelled.exception, ConfigError)
+    assert "another data" in str(relabelled.exception)
 
 
 def test_a_training_alone_begins_with_the_supernets_decoder(tiny_config: TrainConfig):
