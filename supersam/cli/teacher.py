@@ -34,7 +34,9 @@ def cache(
             "configuration (.yaml), which says the rest."
         ),
     ],
-    data: Annotated[Path | None, typer.Option(help="Images with masks, as for train; those without need a configuration.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Images with masks, as for train; those without need a configuration.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the embeddings.")] = None,
     split: Annotated[str | None, typer.Option(help="Split whose images are embedded. Default: train-fit.")] = None,
     subnet: Annotated[
