@@ -35,7 +35,7 @@ from supersam.supernet.supernet import Supernet
 from supersam.train.config import Phase, TrainConfig, load_config
 from supersam.train.dry_run import PASSES, decoder_gmacs
 from supersam.train.loss_model import LossModel
-from supersam.train.plan import StepPlan, plan_step
+from supersam.train.plan import StepPlan, plan_step, resolution_weights
 from supersam.train.sampling import uniform
 
 HERE = Path(__file__).parent
@@ -141,7 +141,7 @@ def mean_cost(config: TrainConfig, space: SearchSpace, begins: int, ends: int) -
         step = begins + (ends - begins) * number // DRAWN
         plan = plan_step(config, space, space, losses, step)
         drawn[plan.resolution].append(cost_of(config, plan, step / config.steps))
-    weights = config.phase_at(begins).resolution_weights or dict.fromkeys(space.resolutions, 1.0)
+    weights = resolution_weights(config.phase_at(begins), space)
     shares = {resolution: weight / sum(weights.values()) for resolution, weight in weights.items() if weight}
     assert set(drawn) == set(shares)
     return Cost(

@@ -2,16 +2,17 @@
 
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from supersam.data.labels import IMAGE_SUFFIXES
 from supersam.data.records import Annotation, ImageRecord, LazyRecords, Pack
 from supersam.data.splits import in_split, split_folder
 from supersam.errors import DataError, MissingError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 RECTANGLES = 32  # of an image, to ask the teacher about
 SIDES = (0.05, 0.6)  # of a rectangle, as a share of the image's
 
@@ -32,12 +33,13 @@ def load_image_folder(folder: Path, split: str) -> Pack:
     return Pack(folder.name, LazyRecords(paths, _record), has_masks=False)
 
 
-def _images(folder: Path) -> list[Path]:
-    found = []
+def _images(folder: Path) -> Iterator[Path]:
+    """Yield as they are found, so that a look whether there are any ends with the first."""
     for parent, children, names in os.walk(folder, followlinks=True):
         children[:] = [child for child in children if not child.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
+        for path in (Path(parent, name) for name in names if not name.startswith(".")):
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                yield path
 
 
 def _record(path: Path) -> ImageRecord:

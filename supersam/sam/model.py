@@ -54,6 +54,10 @@ class Masks:
     logits: Tensor
     iou: Tensor
 
+    def single(self) -> "Masks":
+        """Return them in single precision, which losses are given."""
+        return Masks(self.logits.float(), self.iou.float())
+
 
 class Sam(nn.Module):
     """An image encoder with SAM's prompt encoder and mask decoder, its tensors named as in the original SAM."""

@@ -116,8 +116,8 @@ def prompt_in_the_loop_loss(
         for number in range(rounds + 1):
             with precision():
                 with torch.no_grad():
-                    wanted = _single(teacher.decode(target.outputs.embedding, prompts))
-                found = _single(student.decode(embedding, prompts))
+                    wanted = teacher.decode(target.outputs.embedding, prompts).single()
+                found = student.decode(embedding, prompts).single()
             side = found.logits.shape[-1]
             wanted = replace(wanted, logits=resized(wanted.logits.flatten(0, 1), side).view_as(found.logits))
             inside = covered(target.images, side)
@@ -182,10 +182,6 @@ def inplace_masks_loss(student: Masks, largest: Masks, inside: Tensor) -> Tensor
     divergence = F.binary_cross_entropy_with_logits(logits, probability, reduction="none")
     divergence = divergence - F.binary_cross_entropy_with_logits(wanted, probability, reduction="none")
     return _mean(divergence, resized(inside, logits.shape[-1]).unsqueeze(2))
-
-
-def _single(masks: Masks) -> Masks:
-    return Masks(masks.logits.float(), masks.iou.float())
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

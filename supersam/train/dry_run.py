@@ -26,7 +26,7 @@ from supersam.train.config import TrainConfig
 from supersam.train.engine import Workers, gathered, wait, workers
 from supersam.train.folder import check_folder, nearest
 from supersam.train.objective import Outcome
-from supersam.train.plan import StepPlan, images_of_batch, plan_step
+from supersam.train.plan import StepPlan, images_of_batch, plan_step, resolution_weights
 from supersam.train.setup import build
 from supersam.train.state import Run
 from supersam.train.step import train_step
@@ -237,7 +237,7 @@ def _most_demanding(run: Run, begins: int, ends: int) -> StepPlan:
     config, space = run.config, run.space
     plan = max((_plan_at(run, step) for step in (begins, ends - 1)), key=lambda plan: plan.settings.supervised)
     phase = plan.phase
-    weights = phase.resolution_weights or dict.fromkeys(space.resolutions, 1.0)
+    weights = resolution_weights(phase, space)
     images = {side: images_of_batch(config, space, side) for side, weight in weights.items() if weight}
     resolution = max(images, key=lambda side: (images[side] * side**2, side))
     rounds = phase.correction_rounds if phase.correction_probability else 0

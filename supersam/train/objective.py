@@ -136,8 +136,8 @@ class Objective(nn.Module):
 
     def _answer(self, embedding: Tensor, prompts: Prompts) -> Masks:
         with self._reduced("decoder", "all"):
-            masks = self._decode(embedding, prompts)
-        return Masks(masks.logits.float(), masks.iou.float())
+            masks: Masks = self._decode(embedding, prompts)
+        return masks.single()
 
     def _reduced(self, *where: str) -> torch.autocast:
         device = next(self.model.parameters()).device.type

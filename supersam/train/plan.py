@@ -34,9 +34,7 @@ def plan_step(
     resolution = resolution_of_step(config, space, step)
     rng = random.Random(f"{config.seed}/{step}")
     corrects = rng.random() < phase.correction_probability
-    distils = config.distillation is not None and any(
-        lesson.weight_at(progress) for lesson in config.distillation.lessons
-    )
+    distils = config.distillation is not None and config.distillation.active_at(progress)
     settings = Settings(
         balance=config.balance_at(progress),
         correction_rounds=phase.correction_rounds if corrects else 0,
@@ -58,8 +56,13 @@ def plan_step(
 def resolution_of_step(config: TrainConfig, space: SearchSpace, step: int) -> int:
     """Draw the resolution of a step."""
     rng = random.Random(f"{config.seed}/{step}/resolution")
-    weights = config.phase_at(step).resolution_weights or dict.fromkeys(space.resolutions, 1.0)
+    weights = resolution_weights(config.phase_at(step), space)
     return rng.choices(list(weights), list(weights.values()))[0]
+
+
+def resolution_weights(phase: Phase, space: SearchSpace) -> dict[int, float]:
+    """Return how often a phase draws each resolution; those of the space all alike where it does not say."""
+    return phase.resolution_weights or dict.fromkeys(space.resolutions, 1.0)
 
 
 def images_of_batch(config: TrainConfig, space: SearchSpace, resolution: int) -> int:

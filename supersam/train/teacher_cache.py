@@ -184,7 +184,7 @@ class TeacherCache:
             view
             for source in sources
             for view in views_of(source, flips)
-            if (entry := self.entries.get(view)) is None or entry.slot < 0 or entry.image_bytes != source.n_bytes
+            if (entry := self._entry(view, source)) is None or entry.slot < 0
         ]
 
     def require(self, teacher_fingerprint: str, sources: Sequence[Source]) -> None:
@@ -196,22 +196,17 @@ class TeacherCache:
         """
         if self.index["fingerprint"] != teacher_fingerprint:
             raise UsageError(f"{self.folder} holds embeddings of {self.index['teacher']}, not of the teacher asked for")
-        undecodable = self._undecodable(sources)
-        missing = [view for view in self.missing(sources) if view not in undecodable]
+        missing = [v for source in sources for v in views_of(source, self.flips) if self._entry(v, source) is None]
         if missing:
             raise MissingError(
                 f"{self.folder} lacks {len(missing)} embeddings of {len(sources)} images, such as {missing[0]}; "
                 "fill it: supersam teacher cache"
             )
 
-    def _undecodable(self, sources: Iterable[Source]) -> set[View]:
-        """Return the views whose image did not decode, as it is now."""
-        return {
-            view
-            for source in sources
-            for view in views_of(source, self.flips)
-            if (entry := self.entries.get(view)) is not None and entry.slot < 0 and entry.image_bytes == source.n_bytes
-        }
+    def _entry(self, view: View, source: Source) -> Entry | None:
+        """Return what is known of a view of an image, as the file is now."""
+        entry = self.entries.get(view)
+        return entry if entry is not None and entry.image_bytes == source.n_bytes else None
 
     def _slot(self, slot: int) -> Half | None:
         """Return a copy of what a slot holds; None if the file ends before."""

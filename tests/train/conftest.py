@@ -8,10 +8,13 @@ import torch
 
 from supersam.checkpoints.files import load_checkpoint
 from supersam.data.synthetic import write_pack
+from supersam.sam.model import Sam
+from supersam.train import distillation
 from supersam.train.config import Optimization, Phase, TrainConfig
 from supersam.train.engine import Workers
 from supersam.train.setup import build
 from supersam.train.state import STATE_FILE, Run
+from supersam.train.teachers import Teacher
 
 TINY_SPACE = """
 name: tiny
@@ -77,6 +80,14 @@ def build_run() -> Callable[[TrainConfig], Run]:
         return run
 
     return make
+
+
+@pytest.fixture
+def patch_teacher(patch_sam: Sam, monkeypatch: pytest.MonkeyPatch) -> Teacher:
+    """A small teacher, which every distillation that is built meanwhile learns from."""
+    teacher = Teacher("patches", patch_sam.image_encoder, 128, decoder=patch_sam)
+    monkeypatch.setattr(distillation, "load_teacher", lambda *_: teacher)
+    return teacher
 
 
 @pytest.fixture

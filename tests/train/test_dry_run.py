@@ -9,10 +9,9 @@ import torch
 
 from supersam.data.synthetic import write_pack
 from supersam.errors import DataError, EnvironmentProblem
-from supersam.sam.model import Sam
 from supersam.space.parts import count
-from supersam.train import distillation, setup
 from supersam.train import dry_run as dry
+from supersam.train import setup
 from supersam.train.config import TrainConfig
 from supersam.train.dry_run import (
     _activation_bytes,
@@ -151,16 +150,14 @@ def test_memory_is_that_of_the_most_demanding_step_however_seldom_it_comes(chang
         ({"strategy": "fsdp"}, 8, 5 / 8 + 2),  # docs/decisions/0005
     ],
 )
-def test_several_processes_hold_what_their_engine_adds(config, engine, world, copies):
-    content = {name: getattr(config, name) for name in TrainConfig.model_fields}
-    config = TrainConfig.model_validate(content | {"engine": engine, "optimization": {"ema": 0.9}})
+def test_several_processes_hold_what_their_engine_adds(changed, engine, world, copies):
+    config = changed(engine=engine, optimization={"ema": 0.9})
 
     assert state_bytes(1000, config, world) == 4 * copies * 1000
 
 
-def test_what_fsdp_gathers_is_counted_once(config):
-    content = {name: getattr(config, name) for name in TrainConfig.model_fields}
-    config = TrainConfig.model_validate(content | {"engine": {"strategy": "fsdp"}})
+def test_what_fsdp_gathers_is_counted_once(changed):
+    config = changed(engine={"strategy": "fsdp"})
 
     assert state_bytes(1000, config, 8, gathered_is_activation=True) == 4 * 4 / 8 * 1000
 
@@ -188,10 +185,8 @@ def test_on_a_gpu_the_memory_is_what_a_pass_allocates_besides_gradients(changed,
     assert all(parameter.grad is None for parameter in run.objective.parameters())
 
 
-def test_the_graph_of_a_distillation_without_masks_is_counted(changed, build_run, monkeypatch, randomise):
-    sam = randomise(Sam(torch.nn.Conv2d(3, 256, 16, stride=16)), seed=4).eval()
-    teacher = Teacher("patches", sam.image_encoder, 64, decoder=sam)
-    monkeypatch.setattr(distillation, "load_teacher", lambda *_: teacher)
+@pytest.mark.usefixtures("patch_teacher")
+def test_the_graph_of_a_distillation_without_masks_is_counted(changed, build_run):
     run = build_run(changed(distillation={"teacher": "x", "supervised": 0}))
 
     assert _activation_bytes(run, 0, 4) > 1e6

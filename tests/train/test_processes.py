@@ -3,6 +3,7 @@
 Importing torch costs most of the time here, so every process serves several tests.
 """
 
+import csv
 import json
 import os
 import shutil
@@ -113,8 +114,8 @@ def without_flat(state):
 
 def gradient_norm(folder: Path) -> float:
     """Return the norm of the last step's gradient, which neither Adam nor the clipping has scaled."""
-    header, *rows = (folder / LOG_FILE).read_text().splitlines()
-    return float(rows[-1].split(",")[header.split(",").index("gradient_norm")])
+    with (folder / LOG_FILE).open(newline="") as file:
+        return float(list(csv.DictReader(file))[-1]["gradient_norm"])
 
 
 @pytest.fixture(scope="module")

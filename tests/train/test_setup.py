@@ -4,33 +4,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from supersam.checkpoints.supernets import load_supernet
 from supersam.data.sources import DataSource, open_sources
 from supersam.errors import ConfigError
-from supersam.sam.model import Sam
-from supersam.train import distillation
 from supersam.train.distillation_config import Distillation
 from supersam.train.initial_config import Initial
 from supersam.train.loop import train
 from supersam.train.teacher_cache import sources_of
 from supersam.train.teacher_cache_fill import fill, open_writer
-from supersam.train.teachers import Teacher
 
 
 @pytest.fixture
 def photos(shapes: Path) -> list[DataSource]:
     return [DataSource(path=shapes / "images", format="images")]
-
-
-@pytest.fixture
-def teacher(monkeypatch, randomise) -> Teacher:
-    """What every distillation here learns from."""
-    sam = randomise(Sam(nn.Conv2d(3, 256, 16, stride=16)), seed=4).eval()
-    found = Teacher("patches", sam.image_encoder, 128, decoder=sam)
-    monkeypatch.setattr(distillation, "load_teacher", lambda *_: found)
-    return found
 
 
 @pytest.mark.parametrize(
@@ -55,7 +42,7 @@ def teacher(monkeypatch, randomise) -> Teacher:
     ],
 )
 def test_images_without_masks_teach_what_a_teacher_says_and_nothing_else(
-    changed, photos, teacher, build_run, tells, values, refused
+    changed, photos, patch_teacher, build_run, tells, values, refused
 ):
     config = changed(data=photos, **values)
 
@@ -67,11 +54,11 @@ def test_images_without_masks_teach_what_a_teacher_says_and_nothing_else(
 
 
 def test_a_supernet_is_distilled_from_cached_embeddings_of_images_without_masks(
-    changed, photos, teacher, tmp_path, build_run
+    changed, photos, patch_teacher, tmp_path, build_run
 ):
     packs = open_sources(photos[0], "train")
-    with open_writer(tmp_path / "cache", teacher) as writer:
-        fill(writer, teacher, sources_of(packs))
+    with open_writer(tmp_path / "cache", patch_teacher) as writer:
+        fill(writer, patch_teacher, sources_of(packs))
     lessons = Distillation(teacher="x", cache=tmp_path / "cache", supervised=0)
     plain = {"crop_probability": 0, "flip_probability": 0, "brightness": 0, "tint": 0, "offset": 0}
     config = changed(data=photos, distillation=lessons, augmentation=plain)
@@ -82,7 +69,7 @@ def test_a_supernet_is_distilled_from_cached_embeddings_of_images_without_masks(
     assert any(not torch.equal(weights, fresh[name].half().float()) for name, weights in trained.items())
 
 
-def test_a_cache_has_no_embeddings_of_a_stream(changed, teacher, shapes, tmp_path, build_run, tells):
+def test_a_cache_has_no_embeddings_of_a_stream(changed, patch_teacher, shapes, tmp_path, build_run, tells):
     (tmp_path / "sa_000000.tar").touch()
     lessons = Distillation(teacher="x", cache=tmp_path / "cache")
     shards = DataSource(path=tmp_path / "sa_000000.tar", format="sa1b")
