@@ -21,6 +21,7 @@ import argparse
 import csv
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -45,7 +46,7 @@ RESULTS = HERE / "results.csv"
 ALONE = HERE / "alone.yaml"
 CALIBRATION = 64
 RANKED = ("best", "second", "third")
-SHARED_STAGES = ("2", "3a", "3", "4", "5")  # that a model trained alone is given as many steps as
+SHARED_STAGES = ("2", "3a", "3", "4", "5", "6", "7")  # whose steps a model trained alone is given
 STAGES = HERE / "stages.csv"
 OF_STAGES = HERE / "stage-subnets.jsonl"  # the 1st, 6th, 61st and 131st of the second stage's archive of 140
 STAGE_IMAGES, STAGE_MASKS, STAGE_CALIBRATION = 16, 6, 48
@@ -117,7 +118,11 @@ def write_alone(share: float, out: str | None) -> None:
     architecture = resolve("best")
     content = yaml.safe_load(ALONE.read_text())
     head = ALONE.read_text().partition("space:")[0]
-    content["steps"] = round(share * sum(map(_steps_of, SHARED_STAGES)))
+    phases = sorted((phase for stage in SHARED_STAGES for phase in _phases_of(stage)), key=_mean_resolution)
+    in_all = sum(steps for steps, _ in phases)
+    ends = [sum(steps for steps, _ in phases[: index + 1]) / in_all for index in range(len(phases))]
+    content["phases"] = [{**phase, "until": round(end, 4)} for end, (_, phase) in zip(ends, phases, strict=True)]
+    content["steps"] = round(share * in_all)
     content["architecture"] = architecture.to_dict()
     content["out"] = out or content["out"]
     file = ALONE if share == 1 else HERE / f"alone-{round(100 * share)}.yaml"
@@ -126,9 +131,24 @@ def write_alone(share: float, out: str | None) -> None:
     print(f"{file}: {architecture.digest}  {architecture.describe()}, {content['steps']} steps")
 
 
-def _steps_of(stage: str) -> int:
+def _phases_of(stage: str) -> list[tuple[int, dict[str, Any]]]:
+    """Return the steps that each phase of a stage has run, and what it draws; a fixed subnet instead of the stage's."""
+    content = yaml.safe_load((HERE / f"train-{stage}.yaml").read_text())
     with (HERE / f"log-{stage}.csv").open(newline="") as file:
-        return int(list(csv.DictReader(file))[-1]["step"])
+        ran = int(list(csv.DictReader(file))[-1]["step"])
+    phases, begin = [], 0
+    for phase in content["phases"]:
+        end = min(ran, round(phase["until"] * content["steps"]))
+        drawn = {key: value for key, value in phase.items() if key != "random_subnets"} | {"subnets": "fixed"}
+        if end > begin:
+            phases.append((end - begin, drawn))
+        begin = end
+    return phases
+
+
+def _mean_resolution(phase: tuple[int, dict[str, Any]]) -> float:
+    weights = phase[1]["resolution_weights"]
+    return sum(resolution * weight for resolution, weight in weights.items()) / sum(weights.values())
 
 
 def measure_stage(stage: str, images: int, data: Path, weights: Path) -> None:

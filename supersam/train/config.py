@@ -83,6 +83,13 @@ class BalancedLoss(Section):
         return (self.plain_from - progress) / (self.plain_from - self.until)
 
 
+class FocalLoss(Section):
+    """SAM's focal loss of masks, beside its dice loss (docs/decisions/0006)."""
+
+    weight: Weight = 20.0  # the dice loss has 1
+    alpha: Share = 0.25  # weight of a pixel of the object; the background's is 1 - alpha
+
+
 class Shrinking(Section):
     """Progressive shrinking (https://arxiv.org/abs/1908.09791): dimensions become elastic one after another."""
 
@@ -145,6 +152,7 @@ class TrainConfig(Section):
     initial: Initial | None = None
     distillation: Distillation | None = None
     balanced_loss: BalancedLoss | Literal["auto"] | None = "auto"  # auto: only for a new decoder; null: never
+    focal_loss: FocalLoss = FocalLoss()
     phases: tuple[Phase, ...] = (Phase(),)
     architecture: dict[str, Any] | None = None  # as in a candidate's JSON: what `subnets: fixed` trains alone
     shrinking: Shrinking | None = None

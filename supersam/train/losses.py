@@ -9,22 +9,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from supersam.sam.model import MULTIMASK, Masks
+from supersam.train.config import FocalLoss
 
-FOCAL_WEIGHT = 20.0
+SAM_FOCAL = FocalLoss()
 FOCAL_GAMMA = 2.0
-FOCAL_ALPHA = 0.25
 BALANCED_WEIGHT = 2.0
 
 
-def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+def focal_loss(logits: Tensor, target: Tensor, object_weight: float = SAM_FOCAL.alpha) -> Tensor:
     """Return the focal loss (https://arxiv.org/abs/1708.02002) of each mask; targets may be shares of a pixel.
+
+    Args:
+        object_weight: the paper's alpha; a pixel beside the object has 1 - alpha.
 
     Shape:
         - logits, target: (..., H, W); output: (...)
     """
     probability = torch.sigmoid(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    alpha = FOCAL_ALPHA * target + (1 - FOCAL_ALPHA) * (1 - target)
+    alpha = object_weight * target + (1 - object_weight) * (1 - target)
     return (alpha * (probability - target).abs() ** FOCAL_GAMMA * entropy).mean(dim=(-2, -1))
 
 
@@ -61,7 +64,9 @@ def soft_iou(logits: Tensor, target: Tensor) -> Tensor:
     return overlap / union.clamp(min=1e-6)
 
 
-def prompt_loss(masks: Masks, targets: Tensor, n_points: int, balance: float = 0.0) -> Tensor:
+def prompt_loss(
+    masks: Masks, targets: Tensor, n_points: int, balance: float = 0.0, focal: FocalLoss = SAM_FOCAL
+) -> Tensor:
     """Return the loss of a batch whose first ``n_points`` prompts are points and whose rest are boxes.
 
     A point is ambiguous: only the best of its three masks learns. A box uses the single mask. The IoU head
@@ -80,16 +85,16 @@ def prompt_loss(masks: Masks, targets: Tensor, n_points: int, balance: float = 0
         if logits.shape[1] == 0:
             continue
         target = target.expand_as(logits)
-        mask_loss = _focal(logits, target, balance) + dice_loss(logits, target)
+        mask_loss = _focal(logits, target, balance, focal) + dice_loss(logits, target)
         iou_loss = (iou - soft_iou(logits, target)).square().mean(dim=2)
         losses.append(mask_loss.min(dim=2).values + iou_loss)
     return torch.cat(losses, dim=1).mean()
 
 
-def _focal(logits: Tensor, target: Tensor, balance: float) -> Tensor:
+def _focal(logits: Tensor, target: Tensor, balance: float, focal: FocalLoss) -> Tensor:
     loss = torch.zeros(())
     if balance > 0:
         loss = loss + balance * BALANCED_WEIGHT * balanced_focal_loss(logits, target)
     if balance < 1:
-        loss = loss + (1 - balance) * FOCAL_WEIGHT * focal_loss(logits, target)
+        loss = loss + (1 - balance) * focal.weight * focal_loss(logits, target, focal.alpha)
     return loss

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from supersam.sam.model import Masks, Prompts, Sam
 from supersam.space import AnyArchitecture
 from supersam.train.batches import Batch
-from supersam.train.config import Inplace
+from supersam.train.config import FocalLoss, Inplace
 from supersam.train.distillation import Distiller
 from supersam.train.distillation_losses import Outputs, Target, covered, embedding_loss, inplace_masks_loss
-from supersam.train.losses import prompt_loss
+from supersam.train.losses import SAM_FOCAL, prompt_loss
 from supersam.train.prompting import answers, as_points, corrective_clicks, with_click
 
 NO_INPLACE = Inplace(embedding=0, masks=0)
@@ -24,6 +24,7 @@ class Settings:
     """What a step decides for all its subnets."""
 
     balance: float = 0.0  # share of the balanced focal loss
+    focal: FocalLoss = SAM_FOCAL  # of the other share
     correction_rounds: int = 0
     give_masks: bool = False  # whether corrections see the last answer as a mask prompt
     seed: int = 0  # of the corrective clicks
@@ -87,7 +88,7 @@ class Objective(nn.Module):
             return self.distiller.target(batch, settings.progress)
 
     def _supervised(self, embedding: Tensor, batch: Batch, masks: Masks, settings: Settings) -> Tensor:
-        losses = [prompt_loss(masks, batch.targets, batch.n_points, settings.balance)]
+        losses = [prompt_loss(masks, batch.targets, batch.n_points, settings.balance, settings.focal)]
         if settings.correction_rounds:
             losses += self._correct(embedding, batch, masks, settings)
         return torch.stack(losses).mean()
@@ -130,7 +131,7 @@ class Objective(nn.Module):
             prompts = Prompts(points, labels, masks=last if settings.give_masks else None)
             masks = self._answer(embedding, prompts)
             # several prompts are not ambiguous any more: the single mask learns
-            losses.append(prompt_loss(masks, batch.targets, 0, settings.balance))
+            losses.append(prompt_loss(masks, batch.targets, 0, settings.balance, settings.focal))
             last = answers(masks, 0)
         return losses
 

@@ -37,6 +37,7 @@ def plan_step(
     distils = config.distillation is not None and config.distillation.active_at(progress)
     settings = Settings(
         balance=config.balance_at(progress),
+        focal=config.focal_loss,
         correction_rounds=phase.correction_rounds if corrects else 0,
         give_masks=rng.random() < 0.5,
         seed=rng.getrandbits(31),

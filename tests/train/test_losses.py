@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from supersam.sam.model import Masks
+from supersam.train.config import FocalLoss
 from supersam.train.losses import balanced_focal_loss, dice_loss, focal_loss, prompt_loss, soft_iou
 
 
@@ -17,6 +18,28 @@ def test_focal_loss_of_a_pixel_is_the_formula_of_the_paper():
 
     assert inside == pytest.approx(-0.25 * (1 - p) ** 2 * math.log(p), rel=1e-5)
     assert outside == pytest.approx(-0.75 * p**2 * math.log(1 - p), rel=1e-5)
+
+
+def test_alpha_of_the_focal_loss_is_the_weight_of_the_object():
+    logits = torch.tensor([[0.8]])
+
+    inside = focal_loss(logits, torch.ones(1, 1), 0.5) / focal_loss(logits, torch.ones(1, 1))
+    outside = focal_loss(logits, torch.zeros(1, 1), 0.5) / focal_loss(logits, torch.zeros(1, 1))
+
+    assert (inside.item(), outside.item()) == (pytest.approx(2), pytest.approx(0.5 / 0.75))
+
+
+def test_the_focal_loss_enters_by_its_weight_and_not_into_the_balanced_one():
+    logits = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    masks, targets = Masks(logits, torch.zeros(1, 1, 4)), torch.zeros(1, 1, 8, 8)
+    targets[..., 2:6, 2:6] = 1
+
+    def loss(weight, balance=0.0):
+        return prompt_loss(masks, targets, 0, balance, FocalLoss(weight=weight, alpha=0.5)).item()
+
+    share = focal_loss(logits[0, 0, 0], targets[0, 0], 0.5).item()
+    assert loss(10) - loss(0) == pytest.approx(10 * share, rel=1e-4)
+    assert loss(10, balance=1.0) == loss(0, balance=1.0)
 
 
 def test_balanced_focal_loss_does_not_depend_on_how_large_the_object_is():

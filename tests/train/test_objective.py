@@ -10,7 +10,7 @@ from supersam.sam.model import Prompts, Sam
 from supersam.supernet.supernet import Supernet
 from supersam.train import objective as objective_module
 from supersam.train.batches import Batch
-from supersam.train.config import Inplace
+from supersam.train.config import FocalLoss, Inplace
 from supersam.train.losses import prompt_loss
 from supersam.train.objective import Objective, Settings
 from supersam.train.prompting import with_click
@@ -63,10 +63,11 @@ def learning(module):
 
 
 def test_the_loss_is_that_of_the_first_answers(objective, model, batch, small):
-    outcome = objective(batch, small, Settings(balance=0.3))
+    focal = FocalLoss(weight=10, alpha=0.5)
+    outcome = objective(batch, small, Settings(balance=0.3, focal=focal))
 
     answers = model.decode(model.image_encoder(batch.images, small), batch.prompts)
-    expected = prompt_loss(answers, batch.targets, n_points=2, balance=0.3)
+    expected = prompt_loss(answers, batch.targets, n_points=2, balance=0.3, focal=focal)
     torch.testing.assert_close(outcome.loss, expected)
     torch.testing.assert_close(outcome.masks.logits, answers.logits)
     assert not outcome.masks.logits.requires_grad
@@ -95,6 +96,17 @@ def test_every_round_adds_a_click_to_every_prompt(objective, model, batch, small
         assert prompts.boxes is None
     mask_weights = {name for name in learning(model) if "mask_downscaling" in name}
     assert bool(mask_weights) == give_masks
+
+
+def test_every_round_has_the_focal_loss_of_the_settings(objective, batch, small, monkeypatch):
+    given, focal = [], FocalLoss(weight=10, alpha=0.5)
+    monkeypatch.setattr(
+        objective_module, "prompt_loss", lambda *given_: given.append(given_[4]) or prompt_loss(*given_)
+    )
+
+    objective(batch, small, Settings(focal=focal, correction_rounds=2))
+
+    assert given == [focal] * 3
 
 
 def test_corrections_are_drawn_by_the_seed(objective, batch, small):

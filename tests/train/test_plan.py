@@ -6,7 +6,7 @@ import pytest
 
 from supersam.errors import ConfigError
 from supersam.space import load_space
-from supersam.train.config import Phase, TrainConfig
+from supersam.train.config import FocalLoss, Phase, TrainConfig
 from supersam.train.loss_model import LossModel
 from supersam.train.plan import images_of_batch, plan_step, resolution_of_step
 
@@ -102,6 +102,12 @@ def test_the_balanced_loss_fades_as_configured_or_is_off(plans):
 
     assert fading == pytest.approx([1, 1, 1, 0.75, 0.5, 0.25, 0, 0, 0, 0])
     assert off == [0] * 10
+
+
+def test_every_step_has_the_focal_loss_of_the_configuration(plans):
+    focal = {"weight": 10.0, "alpha": 0.5}
+
+    assert {plan.settings.focal for plan in plans(steps=3, focal_loss=focal)} == {FocalLoss(**focal)}
 
 
 @pytest.mark.parametrize(
