@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic_core import to_jsonable_python
 from torch import Tensor
 
 from supersam.checkpoints.files import load_checkpoint, save_checkpoint
@@ -34,6 +35,9 @@ PROJECTIONS = TRAINING + "projections."
 MAY_CHANGE = ("steps", "checkpoint_minutes", "tensorboard", "cache_gb", "max_skipped_share")
 PATHS: Any = {"data": True, "out": True, "initial": {"weights"}, "distillation": {"teacher", "cache"}}  # of a machine
 ENGINE_MUST_STAY = ("autocast",)
+DEFAULTS = {
+    key: to_jsonable_python(field.default) for key, field in TrainConfig.model_fields.items() if not field.is_required()
+}
 
 
 @dataclass
@@ -178,7 +182,11 @@ def portable(config: TrainConfig) -> dict[str, Any]:
 
 
 def changes(then: dict[str, Any], now: dict[str, Any], may_change: Collection[str] = MAY_CHANGE) -> list[str]:
-    """Return the keys that would have given other weights, of two configurations as files keep them."""
+    """Return the keys that would have given other weights, of two configurations as files keep them.
+
+    A key that has come into the format since ``then`` was written had its default.
+    """
+    then = DEFAULTS | then
     changed = [key for key in now if key not in (*may_change, "engine") and then.get(key) != now[key]]
     engine = then.get("engine", {})
     changed += [

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from supersam import _paths
-from supersam.checkpoints.files import load_checkpoint
+from supersam.checkpoints.files import load_checkpoint, save_checkpoint
 from supersam.checkpoints.supernets import AVERAGE, load_supernet
 from supersam.data.synthetic import write_pack
 from supersam.errors import CheckpointError, ConfigError, DivergedError, EnvironmentProblem, MissingError
@@ -213,6 +213,16 @@ def begun(changed, tmp_path):
 def test_resuming_with_another_recipe_is_refused(begun, changed, tells, values, message):
     with tells(CheckpointError, f"another {message};", "must keep its configuration"):
         train(changed(steps=2, **values), resume=True)
+
+
+def test_a_key_that_came_after_a_run_was_begun_counts_as_its_default(begun, changed, tells):
+    checkpoint = load_checkpoint(begun.out / STATE_FILE)
+    del checkpoint.record["config"]["focal_loss"]
+    save_checkpoint(begun.out / STATE_FILE, checkpoint.kind, checkpoint.record, checkpoint.tensors)
+
+    with tells(CheckpointError, "another focal_loss;"):
+        train(changed(steps=2, focal_loss={"alpha": 0.5}), resume=True)
+    train(changed(steps=2), resume=True)
 
 
 def test_resuming_in_another_space_is_refused(begun, changed, tells):
