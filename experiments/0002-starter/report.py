@@ -210,7 +210,7 @@ def draw_stages() -> None:
         at = [images[s] for s in stages]
         axes.plot(at, values, line, marker=marker, color=colours[pack], label=f"{pack}, {prompt}")
     axes.set(xscale="log", xlabel="images drawn in all stages", ylabel="mean IoU on train-search, four subnets")
-    axes.set_xticks([images[s] for s in stages], [f"{images[s] / 1000:.0f}k" for s in stages])
+    axes.set_xticks([images[s] for s in stages], [f"{images[s] / 1000:.0f}k" for s in stages], rotation=90)
     axes.set_xticks([], minor=True)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
