@@ -9,6 +9,7 @@
     python experiments/0002-starter/report.py curve      # curve.png from log.csv
     python experiments/0002-starter/report.py stage 5 --weights runs/starter-5/weights.safetensors --images 282148
     python experiments/0002-starter/report.py stages     # stages.png and a table, from stages.csv
+    python experiments/0002-starter/report.py gap        # the best subnet on train-fit and on train-search
 
 `stage` measures the weights of a stage on train-search, as the archive is measured, so that nothing is decided on val.
 
@@ -32,12 +33,13 @@ from supersam.checkpoints.starter import WEIGHTS, starter_statistics
 from supersam.checkpoints.subnets import extract_subnet
 from supersam.checkpoints.supernets import load_supernet
 from supersam.cli._subnets import resolve_starter, statistics
-from supersam.data.coco import load_packs
+from supersam.data.coco import Pack, load_packs
 from supersam.evaluate.evaluator import calibration_batches, evaluate
 from supersam.evaluate.examples import ExampleCache
 from supersam.evaluate.recalibrate import recalibrate
 from supersam.latency import read_table, shipped_tables
 from supersam.results import load_archive
+from supersam.sam.model import Sam
 from supersam.space import AnyArchitecture, architecture_from_json
 from supersam.train.config import load_config
 
@@ -50,6 +52,7 @@ SHARED_STAGES = ("2", "3a", "3", "4", "5", "6", "7")  # whose steps a model trai
 STAGES = HERE / "stages.csv"
 OF_STAGES = HERE / "stage-subnets.jsonl"  # the 1st, 6th, 61st and 131st of the second stage's archive of 140
 STAGE_IMAGES, STAGE_MASKS, STAGE_CALIBRATION = 16, 6, 48
+STAGE_PROMPTS = ["point1", "box"]
 STAGE_FIELDS = ["stage", "images", "digest", "pack", "prompt", "miou", "weights"]
 FIELDS = ["subnet", "digest", "architecture", "pack", "prompt", "miou", "low", "high", "n_masks", "box_fill", "ellipse"]
 FIELDS += ["n_images", "weights"]
@@ -117,7 +120,6 @@ def write_alone(share: float, out: str | None) -> None:
     """Write the training of the best subnet alone: see "Beside a model trained alone" in the README."""
     architecture = resolve("best")
     content = yaml.safe_load(ALONE.read_text())
-    head = ALONE.read_text().partition("space:")[0]
     phases = sorted((phase for stage in SHARED_STAGES for phase in _phases_of(stage)), key=_mean_resolution)
     in_all = sum(steps for steps, _ in phases)
     ends = [sum(steps for steps, _ in phases[: index + 1]) / in_all for index in range(len(phases))]
@@ -126,6 +128,7 @@ def write_alone(share: float, out: str | None) -> None:
     content["architecture"] = architecture.to_dict()
     content["out"] = out or content["out"]
     file = ALONE if share == 1 else HERE / f"alone-{round(100 * share)}.yaml"
+    head = ALONE.read_text().partition("space:")[0].replace(ALONE.name, file.name)
     file.write_text(head + yaml.safe_dump(content, sort_keys=False, width=120))
     load_config(file)
     print(f"{file}: {architecture.digest}  {architecture.describe()}, {content['steps']} steps")
@@ -158,9 +161,8 @@ def measure_stage(stage: str, images: int, data: Path, weights: Path) -> None:
     packs, fit, cache = load_packs(data, "train-search"), load_packs(data, "train-fit"), ExampleCache()
     identity, rows = file_sha256(weights)[:12], []
     for architecture in map(architecture_from_json, OF_STAGES.read_text().splitlines()):
-        subnet, resolution = extract_subnet(model, architecture), architecture.resolution
-        recalibrate(subnet.image_encoder, calibration_batches(fit, resolution, STAGE_CALIBRATION, cache=cache))
-        report = evaluate(subnet, resolution, packs, ["point1", "box"], STAGE_IMAGES, STAGE_MASKS, cache=cache)
+        subnet, resolution = _recalibrated(model, architecture, fit, cache), architecture.resolution
+        report = evaluate(subnet, resolution, packs, STAGE_PROMPTS, STAGE_IMAGES, STAGE_MASKS, cache=cache)
         accuracy = report.accuracy()
         for pack, prompts in accuracy.packs.items():
             rows += [[stage, images, architecture.digest, pack, *cell, identity] for cell in prompts.items()]
@@ -169,6 +171,24 @@ def measure_stage(stage: str, images: int, data: Path, weights: Path) -> None:
     with STAGES.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([STAGE_FIELDS, *(list(row.values()) for row in kept), *rows])
+
+
+def print_gap(data: Path, weights: Path) -> None:
+    """Print the accuracy of the best subnet on images it was trained on and on those of train-search."""
+    torch.set_num_threads(1)
+    architecture, cache = resolve("best"), ExampleCache()
+    subnet = _recalibrated(load_supernet(weights)[0], architecture, load_packs(data, "train-fit"), cache)
+    for split in ("train-fit", "train-search"):
+        packs, images = load_packs(data, split), 2 * STAGE_IMAGES
+        accuracy = evaluate(subnet, architecture.resolution, packs, STAGE_PROMPTS, images, STAGE_MASKS).accuracy()
+        print(f"{split}: {accuracy.value:.3f}  {accuracy.packs}", flush=True)
+
+
+def _recalibrated(model: Sam, architecture: AnyArchitecture, fit: list[Pack], cache: ExampleCache) -> Sam:
+    subnet = extract_subnet(model, architecture)
+    batches = calibration_batches(fit, architecture.resolution, STAGE_CALIBRATION, cache=cache)
+    recalibrate(subnet.image_encoder, batches)
+    return subnet
 
 
 def _stage_rows() -> list[dict[str, str]]:
@@ -286,7 +306,7 @@ def draw_curve() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["evaluate", "alone", "table", "latency", "curve", "stage", "stages"])
+    parser.add_argument("what", choices=["evaluate", "alone", "table", "latency", "curve", "stage", "stages", "gap"])
     parser.add_argument("subnets", nargs="*", default=[])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--prompts", default="point1,point3,box")
@@ -302,6 +322,8 @@ if __name__ == "__main__":
     elif arguments.what == "stage":
         path = arguments.weights or starter_dir() / WEIGHTS
         measure_stage(" ".join(arguments.subnets), arguments.images, arguments.data, path)
+    elif arguments.what == "gap":
+        print_gap(arguments.data, arguments.weights or starter_dir() / WEIGHTS)
     elif arguments.what == "stages":
         draw_stages()
     elif arguments.what == "alone":
