@@ -3,7 +3,8 @@
     python experiments/0002-starter/report.py evaluate best second third smallest largest --data ../shared/data
     python experiments/0002-starter/report.py alone          # alone.yaml: the best subnet, the images of the supernet
     python experiments/0002-starter/report.py alone --share 0.25 --out runs/starter-alone-25
-    python experiments/0002-starter/report.py evaluate best --weights runs/starter-alone/weights.safetensors --as alone
+    python experiments/0002-starter/report.py evaluate alone --as shared    # that subnet with the starter's weights
+    python experiments/0002-starter/report.py evaluate alone --weights runs/starter-alone/weights.safetensors --as alone
     python experiments/0002-starter/report.py table          # the table of the README, from results.csv
     python experiments/0002-starter/report.py latency smallest best largest    # the README's latencies
     python experiments/0002-starter/report.py curve      # curve.png from log.csv
@@ -40,7 +41,7 @@ from supersam.evaluate.recalibrate import recalibrate
 from supersam.latency import read_table, shipped_tables
 from supersam.results import load_archive
 from supersam.sam.model import Sam
-from supersam.space import AnyArchitecture, architecture_from_json
+from supersam.space import AnyArchitecture, architecture_from_dict, architecture_from_json
 from supersam.train.config import load_config
 
 HERE = Path(__file__).parent
@@ -59,7 +60,9 @@ FIELDS += ["n_images", "weights"]
 
 
 def resolve(name: str) -> AnyArchitecture:
-    """Return a subnet by its digest or name."""
+    """Return a subnet by its digest or name; ``alone`` is the one that was trained alone."""
+    if name == "alone":
+        return architecture_from_dict(yaml.safe_load(ALONE.read_text())["architecture"])
     if name not in RANKED:
         return resolve_starter(name)
     measured = load_archive().measured
