@@ -1,7 +1,8 @@
 """Report the starter on val: accuracy by pack and prompt for some subnets, and the curve of the training.
 
     python experiments/0002-starter/report.py evaluate best second third smallest largest --data ../shared/data
-    python experiments/0002-starter/report.py alone          # alone.yaml: the best subnet, the images of the supernet
+    python experiments/0002-starter/report.py alone          # alone.yaml: its subnet, the images of the supernet
+    python experiments/0002-starter/report.py alone best     # ... of the archive's best as it is now
     python experiments/0002-starter/report.py alone --share 0.25 --out runs/starter-alone-25
     python experiments/0002-starter/report.py evaluate alone --as shared    # that subnet with the starter's weights
     python experiments/0002-starter/report.py evaluate alone --weights runs/starter-alone/weights.safetensors --as alone
@@ -10,7 +11,7 @@
     python experiments/0002-starter/report.py curve      # curve.png from log.csv
     python experiments/0002-starter/report.py stage 5 --weights runs/starter-5/weights.safetensors --images 282148
     python experiments/0002-starter/report.py stages     # stages.png and a table, from stages.csv
-    python experiments/0002-starter/report.py gap        # the best subnet on train-fit and on train-search
+    python experiments/0002-starter/report.py gap best   # that subnet on train-fit and on train-search
 
 `stage` measures the weights of a stage on train-search, as the archive is measured, so that nothing is decided on val.
 
@@ -49,7 +50,7 @@ RESULTS = HERE / "results.csv"
 ALONE = HERE / "alone.yaml"
 CALIBRATION = 64
 RANKED = ("best", "second", "third")
-SHARED_STAGES = ("2", "3a", "3", "4", "5", "6", "7")  # whose steps a model trained alone is given
+SHARED_STAGES = ("2", "3a", "3", "4", "5", "6", "7")  # behind the weights that alone.yaml's subnet was the best of
 STAGES = HERE / "stages.csv"
 OF_STAGES = HERE / "stage-subnets.jsonl"  # the 1st, 6th, 61st and 131st of the second stage's archive of 140
 STAGE_IMAGES, STAGE_MASKS, STAGE_CALIBRATION = 16, 6, 48
@@ -90,9 +91,7 @@ def evaluate_subnets(names: list[str], data: Path, prompts: list[str], weights: 
             found = starter_statistics(architecture) or statistics(model, architecture, data)[0]
             subnet = extract_subnet(model, architecture, found)
         else:
-            subnet = extract_subnet(model, architecture)
-            fit = load_packs(data, "train-fit")
-            recalibrate(subnet.image_encoder, calibration_batches(fit, architecture.resolution, CALIBRATION))
+            subnet = _recalibrated(model, architecture, load_packs(data, "train-fit"), CALIBRATION)
         for pack in todo:
             wanted = [prompt for prompt in prompts if (architecture.digest, pack.name, prompt, identity) not in done]
             report = evaluate(subnet, architecture.resolution, [pack], wanted)
@@ -119,9 +118,8 @@ def known_rows() -> list[dict[str, str]]:
     return rows
 
 
-def write_alone(share: float, out: str | None) -> None:
-    """Write the training of the best subnet alone: see "Beside a model trained alone" in the README."""
-    architecture = resolve("best")
+def write_alone(architecture: AnyArchitecture, share: float, out: str | None) -> None:
+    """Write the training of a subnet alone: see "Beside a model trained alone" in the README."""
     content = yaml.safe_load(ALONE.read_text())
     phases = sorted((phase for stage in SHARED_STAGES for phase in _phases_of(stage)), key=_mean_resolution)
     in_all = sum(steps for steps, _ in phases)
@@ -164,7 +162,7 @@ def measure_stage(stage: str, images: int, data: Path, weights: Path) -> None:
     packs, fit, cache = load_packs(data, "train-search"), load_packs(data, "train-fit"), ExampleCache()
     identity, rows = file_sha256(weights)[:12], []
     for architecture in map(architecture_from_json, OF_STAGES.read_text().splitlines()):
-        subnet, resolution = _recalibrated(model, architecture, fit, cache), architecture.resolution
+        subnet, resolution = _recalibrated(model, architecture, fit, STAGE_CALIBRATION, cache), architecture.resolution
         report = evaluate(subnet, resolution, packs, STAGE_PROMPTS, STAGE_IMAGES, STAGE_MASKS, cache=cache)
         accuracy = report.accuracy()
         for pack, prompts in accuracy.packs.items():
@@ -176,21 +174,21 @@ def measure_stage(stage: str, images: int, data: Path, weights: Path) -> None:
         writer.writerows([STAGE_FIELDS, *(list(row.values()) for row in kept), *rows])
 
 
-def print_gap(data: Path, weights: Path) -> None:
-    """Print the accuracy of the best subnet on images it was trained on and on those of train-search."""
+def print_gap(architecture: AnyArchitecture, data: Path, weights: Path) -> None:
+    """Print the accuracy of a subnet on images it was trained on and on those of train-search."""
     torch.set_num_threads(1)
-    architecture, cache = resolve("best"), ExampleCache()
-    subnet = _recalibrated(load_supernet(weights)[0], architecture, load_packs(data, "train-fit"), cache)
+    subnet = _recalibrated(load_supernet(weights)[0], architecture, load_packs(data, "train-fit"), STAGE_CALIBRATION)
     for split in ("train-fit", "train-search"):
         packs, images = load_packs(data, split), 2 * STAGE_IMAGES
         accuracy = evaluate(subnet, architecture.resolution, packs, STAGE_PROMPTS, images, STAGE_MASKS).accuracy()
         print(f"{split}: {accuracy.value:.3f}  {accuracy.packs}", flush=True)
 
 
-def _recalibrated(model: Sam, architecture: AnyArchitecture, fit: list[Pack], cache: ExampleCache) -> Sam:
+def _recalibrated(
+    model: Sam, architecture: AnyArchitecture, fit: list[Pack], images: int, cache: ExampleCache | None = None
+) -> Sam:
     subnet = extract_subnet(model, architecture)
-    batches = calibration_batches(fit, architecture.resolution, STAGE_CALIBRATION, cache=cache)
-    recalibrate(subnet.image_encoder, batches)
+    recalibrate(subnet.image_encoder, calibration_batches(fit, architecture.resolution, images, cache=cache))
     return subnet
 
 
@@ -233,7 +231,8 @@ def draw_stages() -> None:
         at = [images[s] for s in stages]
         axes.plot(at, values, line, marker=marker, color=colours[pack], label=f"{pack}, {prompt}")
     axes.set(xscale="log", xlabel="images drawn in all stages", ylabel="mean IoU on train-search, four subnets")
-    axes.set_xticks([images[s] for s in stages], [f"{images[s] / 1000:.0f}k" for s in stages], rotation=90)
+    ticks = sorted(set(images.values()))
+    axes.set_xticks(ticks, [f"{tick / 1000:.0f}k" for tick in ticks], rotation=90)
     axes.set_xticks([], minor=True)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
@@ -326,11 +325,11 @@ if __name__ == "__main__":
         path = arguments.weights or starter_dir() / WEIGHTS
         measure_stage(" ".join(arguments.subnets), arguments.images, arguments.data, path)
     elif arguments.what == "gap":
-        print_gap(arguments.data, arguments.weights or starter_dir() / WEIGHTS)
+        print_gap(resolve(*arguments.subnets or ["best"]), arguments.data, arguments.weights or starter_dir() / WEIGHTS)
     elif arguments.what == "stages":
         draw_stages()
     elif arguments.what == "alone":
-        write_alone(arguments.share, arguments.out)
+        write_alone(resolve(*arguments.subnets or ["alone"]), arguments.share, arguments.out)
     elif arguments.what == "table":
         print_table()
     elif arguments.what == "latency":

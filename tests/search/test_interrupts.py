@@ -14,8 +14,16 @@ def press() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.fixture(autouse=True)
+def _not_ignored():
+    """Ctrl-C as in a terminal: a script that runs the tests in its background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_what_must_not_be_interrupted_is_finished_first():
-    done, before = [], signal.getsignal(signal.SIGINT)  # ignored, where the tests run in the background of a script
+    done = []
 
     def work():
         with Interrupts() as interrupts:
@@ -27,7 +35,7 @@ def test_what_must_not_be_interrupted_is_finished_first():
     with pytest.raises(KeyboardInterrupt):
         work()
     assert done == ["transaction"]
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("before", [True, False])
