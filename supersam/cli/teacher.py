@@ -64,7 +64,7 @@ def cache(
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}; there are: {', '.join(PRECISIONS)}")
     chosen = _device(device)
-    task = _task(teacher, data, out, split, subnet)
+    task = _task(teacher, data, out, split, subnet, flips)
     skipped = Skipped()
     packs = _open(task, skipped)
     sources = teacher_cache.sources_of(packs, skipped)
@@ -96,7 +96,9 @@ class _Task:
     out: Path
 
 
-def _task(teacher: str, data: Path | None, out: Path | None, split: str | None, subnet: str | None) -> _Task:
+def _task(
+    teacher: str, data: Path | None, out: Path | None, split: str | None, subnet: str | None, flips: bool
+) -> _Task:
     """Return what is asked for by the options, or by a configuration where they are silent."""
     from supersam.cli._synthetic import refuse_synthetic
     from supersam.errors import UsageError
@@ -108,6 +110,7 @@ def _task(teacher: str, data: Path | None, out: Path | None, split: str | None, 
             refuse_synthetic(data, "teacher cache")
         return _Task(teacher, subnet or "largest", data, split or "train-fit", out)
     from supersam.train.config import load_config
+    from supersam.train.distillation import cached_views, check_views
 
     config = load_config(Path(teacher))
     if config.distillation is None:
@@ -117,6 +120,7 @@ def _task(teacher: str, data: Path | None, out: Path | None, split: str | None, 
         raise UsageError(f"{teacher} names no `distillation.cache`; add the folder of the embeddings, or give --out")
     if data is None:
         refuse_synthetic(config.data, "teacher cache")
+    check_views(cached_views(flips), config.augmentation)  # not after hours
     wanted = subnet or config.distillation.subnet
     return _Task(config.distillation.teacher, wanted, data or config.data, split or config.split, folder)
 

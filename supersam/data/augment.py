@@ -16,6 +16,7 @@ from supersam.data.transforms import fitted_size
 from supersam.errors import DataError
 
 SMALLEST_SIDE = 32  # pixels of a crop
+UNUSABLE = 10  # masks after which an image is left, for in SA-1B it may have hundreds
 REDUCTIONS = (8, 4, 2)  # what JPEG decoders can do
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
@@ -163,7 +164,7 @@ class _Masks:
         """Return, cut out, the masks of the first ``count`` objects of ``order`` with enough pixels in the crop."""
         found: dict[int, Mask] = {}
         for index in order:
-            if len(found) == count:
+            if len(found) == count or self._unusable() == UNUSABLE:
                 break
             box = self.box(index)
             if box is not None and _overlap(box, crop) >= smallest:
@@ -171,6 +172,9 @@ class _Masks:
                 if np.count_nonzero(shown) >= smallest:
                     found[index] = shown
         return found
+
+    def _unusable(self) -> int:
+        return sum(box is None for box in self._boxes.values())
 
     def _box(self, index: int) -> Box | None:
         try:

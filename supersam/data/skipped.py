@@ -6,7 +6,8 @@ from typing import Any, Self
 from supersam.errors import DataError
 
 EXAMPLES = 3  # kept of each reason
-LEAST_SEEN = 100  # of a kind, before its share is judged
+LEAST_SEEN = 100  # of a kind, before its share is judged ...
+LEAST_MASKS = 1000  # ... and of masks, of which one image has many
 PLURALS = {"entry": "entries of annotation files", "shard": "shards", "image": "image draws", "mask": "mask draws"}
 
 
@@ -23,6 +24,7 @@ class Skipped:
     reasons: dict[str, dict[str, int]] = field(default_factory=dict)  # kind -> reason -> count
     examples: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # ... -> the first few that differ
     unused: int = 0  # draws of sound images that show no object large enough; no damage
+    _taken: "Skipped | None" = field(default=None, compare=False, repr=False)
 
     def see(self, kind: str, count: int = 1) -> None:
         """Count what was looked at, sound or not."""
@@ -44,9 +46,11 @@ class Skipped:
     def take(self) -> "Skipped":
         """Return the counts so far and start again from zero: what a worker sends along with a batch.
 
-        Whoever merges the parts has to ``check`` them; each is too small to be judged.
+        ``check`` goes on judging by all counts; those of one batch are too few.
         """
         taken = Skipped(self.seen, self.reasons, self.examples, self.unused)
+        self._taken = self._taken or Skipped()
+        self._taken.merge(taken)
         self.seen, self.reasons, self.examples, self.unused = {}, {}, {}, 0
         return taken
 
@@ -62,14 +66,15 @@ class Skipped:
         """Refuse to go on with a broken data set.
 
         Raises:
-            DataError: if of 100 or more of a kind a larger share than ``limit`` could not be used.
+            DataError: if of 100 or more of a kind, or of 1,000 masks, a larger share than ``limit`` could not be used.
         """
-        for kind, seen in self.seen.items():
-            if seen >= LEAST_SEEN and self.share(kind) > limit:
-                reason = max(self.reasons[kind], key=self.reasons[kind].__getitem__)
+        whole = self._in_all()
+        for kind, seen in whole.seen.items():
+            if seen >= (LEAST_MASKS if kind == "mask" else LEAST_SEEN) and whole.share(kind) > limit:
+                reason = max(whole.reasons[kind], key=whole.reasons[kind].__getitem__)
                 raise DataError(
-                    f"{self._phrase(kind)} had to be skipped, more than the {limit:.1%} of max_skipped_share; the data "
-                    f"is broken or not what it is taken for; for example: {self.examples[kind][reason][0]}"
+                    f"{whole._phrase(kind)} had to be skipped, more than the {limit:.1%} of max_skipped_share; the "
+                    f"data is broken or not what it is taken for; for example: {whole.examples[kind][reason][0]}"
                 )
 
     def summary(self) -> str:
@@ -110,6 +115,15 @@ class Skipped:
             for reason, entry in counts["reasons"].items():
                 found._add(kind, reason, entry["count"], entry["examples"])
         return found
+
+    def _in_all(self) -> "Skipped":
+        """Return these counts and those that were taken."""
+        if self._taken is None:
+            return self
+        whole = Skipped()
+        for part in (self._taken, self):
+            whole.merge(part)
+        return whole
 
     def _add(self, kind: str, reason: str, count: int, examples: list[str]) -> None:
         reasons = self.reasons.setdefault(kind, {})

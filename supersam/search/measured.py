@@ -78,7 +78,7 @@ class MeasuredAccuracy:
         recalibrate(
             subnet.image_encoder, calibration_batches(self.calibration, architecture.resolution, CALIBRATION_IMAGES)
         )
-        chosen = {pack.name: split_rungs(spread(tuple(pack.records), self.images)) for pack in self.packs}
+        chosen = {pack.name: split_rungs(spread(pack.records, self.images)) for pack in self.packs}
         report, n_images = Report(0, {}), 0
         rungs: list[tuple[Accuracy, int]] = []
         for rung in range(len(next(iter(chosen.values())))):

@@ -121,7 +121,7 @@ class Distiller:
         """Which views a batch may show."""
         if self.cache is None:
             return AllowedViews(crops=True, flips=True, colours=True)
-        return AllowedViews(crops=False, flips=self.cache.flips, colours=False)
+        return cached_views(self.cache.flips)
 
     @property
     def teacher_resolution(self) -> int | None:
@@ -240,6 +240,8 @@ def build_distiller(
     Raises:
         SuperSAMError: if the teacher, the cache or what is to be learned does not fit.
     """
+    if augmentation is not None and config.cache is not None:
+        check_views(cached_views(flips=True), augmentation)  # before anything is loaded
     teacher = load_teacher(config.teacher, config.subnet, packs)
     cache = None
     if config.cache is not None:
@@ -255,6 +257,11 @@ def build_distiller(
         model.prompt_encoder.requires_grad_(False)
         model.mask_decoder.requires_grad_(False)
     return distiller
+
+
+def cached_views(flips: bool) -> AllowedViews:
+    """Return what a batch may show where embeddings come from a cache."""
+    return AllowedViews(crops=False, flips=flips, colours=False)
 
 
 def check_views(views: AllowedViews, augmentation: Augmentation) -> None:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from supersam.errors import ConfigError, EnvironmentProblem
 from supersam.train.config import Engine
+from supersam.train.stop import Stopped
+
+PATIENCE = timedelta(hours=2)  # with a process that reads a shard again (docs/scale.md); torch's is 10 minutes on GPUs
 
 
 @dataclass(frozen=True)
@@ -39,27 +43,29 @@ class Workers:
 
 @contextmanager
 def workers(engine: Engine) -> Iterator[Workers]:
-    """Join the other processes of a torchrun, if there are any, and leave them at the end.
+    """Join the other processes of a torchrun, if there are any, and leave them where all do.
+
+    A process that fails by itself just ends: to leave is to wait for the others, who wait for it in the middle of a
+    step, and torchrun, which ends them once a process is gone, would hear of nothing.
 
     Raises:
         EnvironmentProblem: if what is done meanwhile needs more memory than the GPU has.
     """
     device = _device(engine)
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    joined = world > 1
-    if joined:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if world > 1:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
-        yield Workers(dist.get_rank(), world, device) if joined else Workers(0, 1, device)
+        yield Workers(dist.get_rank(), world, device) if world > 1 else Workers(0, 1, device)
+    except Stopped:  # by agreement
+        _leave(world)
+        raise
     except torch.OutOfMemoryError as problem:
-        joined = False  # to leave the others could mean to wait for them, and they wait for this process
         raise EnvironmentProblem(
             "the GPU has too little memory for this training; try engine.activation_checkpointing: true, "
             "engine.autocast: all, or a smaller images_per_step with a larger engine.accumulate"
         ) from problem
-    finally:
-        if joined:
-            dist.destroy_process_group()
+    _leave(world)
 
 
 def wrap(objective: nn.Module, engine: Engine, group: Workers) -> nn.Module:
@@ -125,6 +131,11 @@ def reduced_precision(engine: Engine, group: Workers) -> str:
         kind = "GPU" if group.device.type == "cuda" else "processor"
         print(f"engine.autocast: {engine.autocast} is left out: this {kind} has no bfloat16", file=sys.stderr)
     return "none"
+
+
+def _leave(world: int) -> None:
+    if world > 1:
+        dist.destroy_process_group()
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:

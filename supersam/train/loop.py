@@ -17,7 +17,7 @@ from supersam.errors import ConfigError, EnvironmentProblem, MissingError
 from supersam.train.config import TrainConfig
 from supersam.train.engine import agreed, workers
 from supersam.train.folder import check_folder, writing
-from supersam.train.progress import forget_after, progress
+from supersam.train.progress import forget_after, progress, summary_writer
 from supersam.train.setup import build
 from supersam.train.state import STATE_FILE, WEIGHTS_FILE, Run, remove_unfinished, restore, save_state, save_weights
 from supersam.train.step import train_step
@@ -40,6 +40,8 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         raise ConfigError(f"{config.out} holds a run already; continue it with --resume or choose another `out`")
     if resume and not state_file.exists():
         raise MissingError(f"there is no run to resume in {config.out}; start it without --resume")
+    if config.tensorboard:
+        summary_writer()  # every process knows before they meet that it is missing
     with workers(config.engine) as group:
         run, objective = build(config, group, resume)
         if resume:

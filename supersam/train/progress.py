@@ -95,7 +95,12 @@ def _is_logged(step: int, steps: int) -> bool:
     return step % LOG_EVERY == 0 or step == steps
 
 
-def _tensorboard(run: Run) -> Any:
+def summary_writer() -> Any:
+    """Return TensorBoard's class.
+
+    Raises:
+        EnvironmentProblem: if TensorBoard is not installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as problem:
@@ -103,8 +108,12 @@ def _tensorboard(run: Run) -> Any:
             "tensorboard: true needs the package tensorboard; install it (pip install 'supersam[train]') or set it to "
             f"false, {LOG_FILE} is written anyway"
         ) from problem
+    return SummaryWriter
+
+
+def _tensorboard(run: Run) -> Any:
     with writing(run.config.out):
-        return SummaryWriter(str(run.config.out / "tensorboard"), purge_step=run.step + 1)
+        return summary_writer()(str(run.config.out / "tensorboard"), purge_step=run.step + 1)
 
 
 def _append(run: Run, rate: float) -> None:

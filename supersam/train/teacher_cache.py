@@ -166,7 +166,9 @@ class TeacherCache:
         entry = self.entries.get(view)
         if entry is None or entry.slot < 0:
             flips = " --flips" if view.flipped else ""
-            raise MissingError(f"{self.folder} has no embedding of {view}; fill it: supersam teacher cache{flips}")
+            raise MissingError(
+                f"{self.folder} has no embedding of {view}; fill it: supersam teacher cache CONFIG.yaml{flips}"
+            )
         found = self._slot(entry.slot)
         if found is None or zlib.crc32(found.tobytes()) != entry.crc32:
             raise DamagedError(
@@ -200,7 +202,7 @@ class TeacherCache:
         if missing:
             raise MissingError(
                 f"{self.folder} lacks {len(missing)} embeddings of {len(sources)} images, such as {missing[0]}; "
-                "fill it: supersam teacher cache"
+                "fill it: supersam teacher cache CONFIG.yaml"
             )
 
     def _entry(self, view: View, source: Source) -> Entry | None:
@@ -244,7 +246,7 @@ def read_index(folder: Path) -> dict[str, Any]:
             raise KeyError(needed)
     except FileNotFoundError as problem:
         raise MissingError(
-            f"there are no teacher embeddings in {folder}; make them: supersam teacher cache"
+            f"there are no teacher embeddings in {folder}; make them: supersam teacher cache CONFIG.yaml"
         ) from problem
     except (ValueError, KeyError, TypeError) as problem:
         raise DamagedError(

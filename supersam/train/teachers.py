@@ -10,6 +10,7 @@ Any other network is a ``Teacher`` around its module.
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -221,23 +222,38 @@ class OnnxEncoder(nn.Module):
     def __init__(self, path: Path) -> None:
         super().__init__()
         try:
-            import onnxruntime as ort
+            import onnxruntime  # noqa: F401 - told here, not in the first step
         except ModuleNotFoundError as problem:
             raise EnvironmentProblem('a teacher in ONNX needs onnxruntime: pip install "supersam[export]"') from problem
+        self._path, self._device = path, torch.device("cpu")
         try:
-            self.session = ort.InferenceSession(path, providers=ort.get_available_providers())
+            self._session = self._open()
         except Exception as problem:  # the errors of onnxruntime have no public base
             raise CheckpointError(f"{path} is not a sound ONNX file ({str(problem).splitlines()[0]})") from problem
-        inputs = self.session.get_inputs()
+        inputs = self._session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise CheckpointError(f"{path} does not take one image (B, 3, R, R), so it is no image encoder")
         side = inputs[0].shape[-1]
         self.resolution = side if isinstance(side, int) else FRAME
 
     def forward(self, x: Tensor) -> Tensor:
-        name = self.session.get_inputs()[0].name
-        outputs = [self.session.run(None, {name: image[None].float().cpu().numpy()})[0] for image in x]
+        if x.device != self._device:
+            self._device = x.device
+            self._session = self._open()
+        name = self._session.get_inputs()[0].name
+        outputs = [self._session.run(None, {name: image[None].float().cpu().numpy()})[0] for image in x]
         return torch.cat([torch.from_numpy(output) for output in outputs]).to(x)
+
+    def _open(self) -> Any:
+        """Open the file on the device of this process, with its share of the processor."""
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if self._device.type == "cuda" and "CUDAExecutionProvider" in ort.get_available_providers():
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": self._device.index or 0}))
+        return ort.InferenceSession(self._path, options, providers=providers)
 
 
 def _content(module: nn.Module) -> list[Any]:

@@ -70,10 +70,16 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(supersam, command, monkey
 def test_a_configuration_says_teacher_images_and_folder(supersam, checkpoint, shapes):
     section = {"teacher": str(checkpoint), "cache": "embeddings"}
     config = {"space": "starter", "data": str(shapes), "split": "val", "out": "run", "steps": 1, "images_per_step": 1}
-    whole = config | {"distillation": section}
-    for name, content in (("whole", whole), ("none", config), ("shapes", whole | {"data": "synthetic"})):
+    still = {"crop_probability": 0, "flip_probability": 0, "brightness": 0, "tint": 0, "offset": 0}
+    whole = config | {"distillation": section, "augmentation": still}
+    moving = whole | {"augmentation": still | {"flip_probability": 0.5}}
+    contents = {"whole": whole, "none": config, "shapes": whole | {"data": "synthetic"}, "moving": moving}
+    for name, content in contents.items():
         Path(f"{name}.yaml").write_text(yaml.safe_dump(content))
 
+    early = supersam("teacher", "cache", "moving.yaml")  # what no training could use is not computed
+    assert "flip_probability: 0 (or fill the cache with --flips)" in early.err
+    assert not Path("embeddings").exists()
     answer, refused = supersam("teacher", "cache", "whole.yaml", "--json"), supersam("teacher", "cache", "none.yaml")
 
     summary = json.loads(answer.out)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from supersam.data.augment import Augmentation, Augmented
+from supersam.data.augment import UNUSABLE, Augmentation, Augmented
 from supersam.data.loader import Loader, inspect
 from supersam.data.skipped import Skipped
 from supersam.data.sources import DataSource, open_sources
@@ -121,6 +121,22 @@ def test_training_on_a_broken_data_set_ends_with_one_line(tmp_path: Path, writer
         content = writer.coco_content(writer.draw(30))
         content["annotations"] = [{"image_id": 0}] * 50 + content["annotations"]
         loader_of(writer.coco(tmp_path / "other", writer.draw(30), **content))
+
+
+def test_one_image_of_many_unreadable_masks_does_not_end_a_training(tmp_path: Path, writer) -> None:
+    content = writer.coco_content(writer.draw(40))
+    damaged = {"image_id": 0, "segmentation": {"size": [7, 7], "counts": [49]}, "area": 49}
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"]] + [damaged] * 150
+    loader = loader_of(writer.coco(tmp_path, writer.draw(40), **content), max_skipped_share=0.2)
+
+    skipped = Skipped()
+    for step in range(200):
+        loader.draw(step, 0, 32, 2)
+        skipped.merge(loader.skipped.take())  # as a training does with every batch
+
+    assert skipped.count("mask") >= 2 * UNUSABLE  # it was met several times, and a few of its masks tried each time
+    assert skipped.count("mask") == UNUSABLE * skipped.unused
+    assert skipped.share("mask") < 0.2
 
 
 def test_images_that_show_nothing_end_the_training_with_one_line(tmp_path: Path, writer, tells) -> None:

@@ -43,6 +43,27 @@ def test_taken_counts_are_counted_once() -> None:
     assert worker == Skipped()
 
 
+def test_taken_counts_are_still_judged_by(tells) -> None:
+    worker, damaged = counted(1000), counted(100, damaged=60)
+    worker.take()
+    worker.merge(damaged)
+    worker.check(0.06)  # 60 of 1,100
+    worker.take()
+    with tells(DataError, "60 of 1,100 image draws", "5.0%", "damaged_0.jpg"):
+        worker.check(0.05)
+
+
+def test_masks_of_a_few_images_are_not_judged(tells) -> None:
+    skipped = Skipped()
+    skipped.see("mask", 999)
+    for number in range(999):
+        skipped.add("mask", "damaged", f"object {number} of a.jpg")
+    skipped.check(0.05)
+    skipped.see("mask")
+    with tells(DataError, "999 of 1,000 mask draws"):
+        skipped.check(0.05)
+
+
 def test_few_samples_are_not_judged_and_many_are(tells) -> None:
     counted(99, damaged=99).check(0.05)
     counted(100, damaged=5).check(0.05)

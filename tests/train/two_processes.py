@@ -33,5 +33,5 @@ for argument in sys.argv[1:]:
     drawn.clear()
     train(config, resume=argument.startswith("+"))
     (config.out / f"drawn-{os.environ['RANK']}.json").write_text(json.dumps(drawn))
-    dist.init_process_group = lambda backend: None
+    dist.init_process_group = lambda backend, timeout: None
 leave()
