@@ -13,7 +13,7 @@ from supersam.errors import UsageError, suggest
 Model = TypeVar("Model", bound=BaseModel)
 
 UNKNOWN = "extra_forbidden"
-IN_PLAIN_WORDS = {"path_type": "must be a path", "list_type": "must be a list"}
+IN_PLAIN_WORDS = {"path_type": "must be a path", "list_type": "must be a list", "tuple_type": "must be a list"}
 
 
 def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:

@@ -20,6 +20,7 @@ from supersam.errors import CheckpointError, MissingError
 FORMAT = 1
 KINDS = ("supernet", "training", "subnet")
 RECORD = "supersam"
+PYTORCH = (".pth", ".pt", ".bin", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ def load_checkpoint(path: Path, kind: str | None = None) -> Checkpoint:
             text = (file.metadata() or {}).get(RECORD)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as problem:
+        if path.suffix in PYTORCH:
+            raise CheckpointError(
+                f"{path} is a file of PyTorch; what is read here is .safetensors of `supersam train` or `extract` (an "
+                "official SAM belongs into a training: initial.weights or distillation.teacher)"
+            ) from problem
         raise CheckpointError(f"{path} is damaged or not a safetensors file ({problem})") from problem
     if text is None:
         raise CheckpointError(f"{path} is a safetensors file but was not written by SuperSAM (no record in its header)")

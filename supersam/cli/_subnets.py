@@ -1,5 +1,6 @@
 """What `extract` and `evaluate` share: which subnet is meant, its weights, its statistics, an image to try it on."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supersam._paths import starter_dir
+from supersam.checkpoints.files import file_sha256
 from supersam.checkpoints.starter import WEIGHTS, starter_statistics
 from supersam.checkpoints.subnets import extract_subnet, load_subnet
 from supersam.checkpoints.supernets import load_supernet
@@ -59,28 +61,64 @@ def resolve_starter(digest: str) -> AnyArchitecture:
     )
 
 
-def load_supernet_of(run: str, weights: Path | None) -> tuple[Sam, Path]:
+@dataclass(frozen=True)
+class LoadedSupernet:
+    """A supernet with what is known of its file."""
+
+    model: Sam
+    path: Path
+    sha256: str
+    data: list[str]  # what it was trained on, with licences
+
+    @property
+    def is_starter(self) -> bool:
+        """Whether these are the shipped weights, which alone the shipped statistics belong to."""
+        return self.sha256 == file_sha256(starter_dir() / WEIGHTS)
+
+
+def load_supernet_of(run: str, weights: Path | None) -> LoadedSupernet:
     """Load the supernet a run was about."""
     if weights is None and run != STARTER:
         recorded = Run(Path(run)).question().get("weights")
         weights = Path(recorded) if recorded else None
     path = weights or starter_dir() / WEIGHTS
-    return load_supernet(path)[0], path
+    model, record = load_supernet(path)
+    return LoadedSupernet(model, path, file_sha256(path), record.get("data", []))
+
+
+def data_of(run: str) -> Path | None:
+    """Return the images a run measured accuracies on, if it did and they are there."""
+    accuracy = None if run == STARTER else Run(Path(run)).question().get("accuracy")
+    data = Path(accuracy["data"]) if isinstance(accuracy, dict) else None
+    return data if data is not None and data.exists() else None
 
 
 def statistics(
-    model: Sam, architecture: AnyArchitecture, data: Path | None, shipped_weights: bool = True
+    supernet: LoadedSupernet, architecture: AnyArchitecture, data: Path | None, searched_on: Path | None = None
 ) -> tuple[dict[str, Tensor], str]:
-    """Return the BatchNorm statistics of a subnet and where they are from, the best source first."""
-    if data is None and shipped_weights:
+    """Return the BatchNorm statistics of a subnet and where they are from.
+
+    They are of the images given, those shipped with the starter, or of the images of the search, in this order; only
+    a subnet of the starter may have them from generated images.
+
+    Raises:
+        UsageError: if there are none of these.
+    """
+    if data is None and supernet.is_starter:
         shipped = starter_statistics(architecture)
         if shipped:
             return shipped, "shipped with the starter, measured on the packs' train-fit splits"
-    encoder = extract_subnet(model, architecture).image_encoder
+    encoder = extract_subnet(supernet.model, architecture).image_encoder
     if not any(isinstance(module, torch.nn.BatchNorm2d) for module in encoder.modules()):
         return {}, "none needed, the subnet has no BatchNorm"
+    data = data or searched_on
     if data is not None:
         packs, source = open_packs(data, "train"), f"{CALIBRATION_IMAGES} images of the train split of {data}"
+    elif not supernet.is_starter:
+        raise UsageError(
+            f"{architecture.digest} has BatchNorm, and for {supernet.path} no statistics are shipped; give --data DIR, "
+            "images like those it was trained on"
+        )
     else:
         import tempfile
 

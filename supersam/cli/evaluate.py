@@ -72,12 +72,12 @@ def _load(model: str, arch: str | None, data: Path) -> tuple[Any, Any, str]:
         subnet, architecture, record = load_subnet(Path(model))
         return subnet, architecture, record["provenance"]["batch_norm"]
     architecture = _subnets.resolve_starter(arch or "best")
-    supernet, _ = _subnets.load_supernet_of(_subnets.STARTER, None)
+    supernet = _subnets.load_supernet_of(_subnets.STARTER, None)
     try:
         statistics, source = _subnets.statistics(supernet, architecture, None if _archived(architecture) else data)
     except MissingError:  # a pack without a train split
         statistics, source = _subnets.statistics(supernet, architecture, None)
-    return extract_subnet(supernet, architecture, statistics), architecture, source
+    return extract_subnet(supernet.model, architecture, statistics), architecture, source
 
 
 def _archived(architecture: Any) -> bool:

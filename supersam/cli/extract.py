@@ -7,6 +7,8 @@ import typer
 
 from supersam.cli._output import print_json, say
 
+LICENCE = "Apache-2.0; see MODEL_CARD.md of the weights for the data"
+
 
 def extract(
     run: Annotated[str, typer.Argument(help="Folder of a search run, or `starter` for the shipped archive.")],
@@ -14,13 +16,16 @@ def extract(
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write (.safetensors).")],
     weights: Annotated[Path | None, typer.Option(help="Supernet weights; default: those the run used.")] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Packs whose train split the BatchNorm statistics are taken from.")
+        Path | None,
+        typer.Option(
+            help="Images (split train) for the BatchNorm statistics. Default: those shipped with the starter, or those "
+            "of the search."
+        ),
     ] = None,
     image: Annotated[Path | None, typer.Option(help="Image for the comparison with the supernet.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a subnet as safetensors and compare it, loaded again, with the supernet's own output."""
-    from supersam.checkpoints.files import file_sha256
     from supersam.checkpoints.subnets import extract_subnet, save_subnet
     from supersam.cli import _subnets
     from supersam.errors import UsageError
@@ -29,21 +34,22 @@ def extract(
         raise UsageError(f"{output} must end in .safetensors")
     architecture, found = _subnets.resolve(run, digest)
     pixels, source = _subnets.picture(image, data)
-    model, weights_file = _subnets.load_supernet_of(run, weights)
-    supernet: Any = model.image_encoder
-    if not supernet.space.contains(architecture):
-        raise UsageError(f"{architecture.digest} is not a subnet of {weights_file} (space {supernet.space.name})")
-    statistics, calibration = _subnets.statistics(model, architecture, data, shipped_weights=weights is None)
-    subnet = extract_subnet(model, architecture, statistics)
+    supernet = _subnets.load_supernet_of(run, weights)
+    encoder: Any = supernet.model.image_encoder
+    if not encoder.space.contains(architecture):
+        raise UsageError(f"{architecture.digest} is not a subnet of {supernet.path} (space {encoder.space.name})")
+    statistics, calibration = _subnets.statistics(supernet, architecture, data, _subnets.data_of(run))
+    subnet = extract_subnet(supernet.model, architecture, statistics)
     provenance: dict[str, Any] = {
         "run": run,
         "found": found,
-        "weights_sha256": file_sha256(weights_file),
+        "weights_sha256": supernet.sha256,
         "batch_norm": calibration,
-        "licence": "Apache-2.0; see MODEL_CARD.md of the weights for the data",
+        "trained_on": supernet.data,
+        "licence": LICENCE if supernet.is_starter else "that of the weights it was cut from",
     }
     sha256 = save_subnet(output, subnet, architecture, provenance)
-    difference = _subnets.difference(model, output, architecture, statistics, pixels)
+    difference = _subnets.difference(supernet.model, output, architecture, statistics, pixels)
     params = sum(parameter.numel() for parameter in subnet.image_encoder.parameters()) / 1e6
     if json:
         print_json(

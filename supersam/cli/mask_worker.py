@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from supersam.checkpoints.subnets import extract_subnet
-from supersam.cli._subnets import STARTER, load_supernet_of, statistics
+from supersam.cli._subnets import STARTER, LoadedSupernet, load_supernet_of, statistics
 from supersam.predict import Predictor
 from supersam.space import AnyArchitecture, architecture_from_dict
 
@@ -27,19 +27,19 @@ def main(folder: Path) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     request = json.loads((folder / "request.json").read_text())
     image = np.asarray(Image.open(folder / "image.png").convert("RGB"))
-    model, _ = load_supernet_of(STARTER, None)
+    supernet = load_supernet_of(STARTER, None)
     answers = []
     for number, content in enumerate(request["architectures"]):
         architecture = architecture_from_dict(content)
-        answers.append(_segment(model, architecture, image, request["point"], folder / f"mask-{number}.png"))
+        answers.append(_segment(supernet, architecture, image, request["point"], folder / f"mask-{number}.png"))
     return answers
 
 
 def _segment(
-    model: Any, architecture: AnyArchitecture, image: np.ndarray, point: list[float], path: Path
+    supernet: LoadedSupernet, architecture: AnyArchitecture, image: np.ndarray, point: list[float], path: Path
 ) -> dict[str, Any]:
-    found, source = statistics(model, architecture, None)
-    predictor = Predictor(extract_subnet(model, architecture, found), architecture.resolution)
+    found, source = statistics(supernet, architecture, None)
+    predictor = Predictor(extract_subnet(supernet.model, architecture, found), architecture.resolution)
     encoder_ms = min(_timed(lambda: predictor.set_image(image)) for _ in range(REPEATS))
     started = time.perf_counter()
     masks, scores = predictor.predict(points=[[point]])

@@ -25,13 +25,10 @@ def train(
     Ctrl-C and SIGTERM save the state first; --resume continues as if the run had not stopped. A second Ctrl-C ends at
     once.
     """
-    from supersam.errors import MissingError
     from supersam.train.config import load_config
     from supersam.train.loop import train as run_training
     from supersam.train.stop import Stopped
 
-    if not config.is_file():
-        raise MissingError(f"there is no training configuration {config}")
     loaded = load_config(config)
     if curves:
         from supersam.train.curves import draw

@@ -42,16 +42,17 @@ def validate(
     from supersam.train.ranking import GOAL, GOAL_OF_CEILING, Test, judge, spread_subnets
 
     loaded = load_config(config)
-    if split == loaded.split or (loaded.split == "train" and split.startswith("train-")):
-        raise UsageError(
-            f"--split {split} holds images that {config} trains on (split: {loaded.split}); judge by train-search and "
-            "train on train-fit"
-        )
     refuse_synthetic(loaded.data, "validate")
+    packs, training = open_packs(loaded.data, split), open_packs(loaded.data, loaded.split)
+    shared = {path for pack in packs for path in pack.paths} & {path for pack in training for path in pack.paths}
+    if shared:
+        raise UsageError(
+            f"--split {split} holds {len(shared)} images that {config} trains on (split: {loaded.split}), such as "
+            f"{min(shared)}; judge by train-search and train on train-fit"
+        )
     space = load_space(loaded.space)
     expected = _archived_accuracy(space) if front else None
     chosen = spread_subnets(space, resolution or space.resolutions[0], architectures, expected=expected)
-    packs, training = open_packs(loaded.data, split), open_packs(loaded.data, loaded.split)
     test = Test(packs, training, images, masks, loaded.calibration_images)
     total, done = architectures + min(repeated, architectures), 0
 
@@ -112,8 +113,15 @@ def validate(
 
 
 def _archived_accuracy(space: "SearchSpace") -> "Callable[[AnyArchitecture], float]":
+    from supersam.errors import MissingError, UsageError
     from supersam.results import load_archive
     from supersam.search.accuracy import ArchiveAccuracy
 
-    predict = ArchiveAccuracy(load_archive(), space)
+    try:
+        predict = ArchiveAccuracy(load_archive(), space)
+    except MissingError as problem:
+        raise UsageError(
+            f"--front chooses by the accuracies of the shipped archive, which knows too few subnets of {space.name}; "
+            "leave it out"
+        ) from problem
     return lambda architecture: predict(architecture).value

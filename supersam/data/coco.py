@@ -4,8 +4,9 @@ LVIS (https://arxiv.org/abs/1908.03195) has COCO's format; its images are COCO's
 """
 
 import json
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -46,19 +47,35 @@ def load_packs(folder: Path, split: str, skipped: Skipped | None = None) -> list
 def load_pack(folder: Path, split: str, skipped: Skipped | None = None) -> Pack:
     """Load one pack: ``annotations/instances_<split>.json`` or LVIS' ``lvis_v1_<split>.json``.
 
-    Its images are in ``images/``; without that, in a folder named after the split, as COCO and LVIS have it.
+    A split without a year means that of the only year there is: ``train`` is COCO's ``train2017`` where there is no
+    other ``train``.
     """
-    on_disk = split_on_disk(split)
     there = {
         path.stem.removeprefix(prefix): path
         for prefix in reversed(PREFIXES)
         for path in (folder / "annotations").glob(f"{prefix}*.json")
     }
+    on_disk = _with_year(split_on_disk(split), there)
     if on_disk not in there:
         raise MissingError(f"{folder} has no split {split!r} (there: {', '.join(sorted(there)) or 'none'})")
-    places = [folder / "images", folder / on_disk, folder]
-    images = next(place for place in places if place.is_dir())
-    return replace(load_file(there[on_disk], images, split, skipped), name=folder.name)
+    return replace(load_file(there[on_disk], images_of(there[on_disk]), split, skipped), name=folder.name)
+
+
+def images_of(file: Path) -> Path:
+    """Return the folder of the images of an annotation file.
+
+    It is ``images/``; without that, a folder named after the split, as COCO and LVIS have it; else the folder itself.
+    """
+    home = file.parent.parent if file.parent.name == "annotations" else file.parent
+    split = file.stem
+    for prefix in PREFIXES:
+        split = split.removeprefix(prefix)
+    return next(place for place in (home / "images", home / split, home) if place.is_dir())
+
+
+def _with_year(split: str, there: Collection[str]) -> str:
+    years = [name for name in there if re.fullmatch(rf"{re.escape(split)}\d{{4}}", name)]
+    return years[0] if split not in there and len(years) == 1 else split
 
 
 def load_file(file: Path, images: Path, split: str, skipped: Skipped | None = None, prefer_url: bool = False) -> Pack:

@@ -30,7 +30,7 @@ def load_image_folder(folder: Path, split: str) -> Pack:
         raise MissingError(f"there is no folder {folder} to read images from")
     place = split_folder(folder, split, lambda child: any(_images(child)))
     paths = sorted(path for path in _images(place) if in_split(path.stem, split))
-    return Pack(folder.name, LazyRecords(paths, _record), has_masks=False)
+    return Pack(folder.name, LazyRecords(paths, _record, Path), has_masks=False)
 
 
 def _images(folder: Path) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 Masks are PNG or TIFF with one whole number a pixel (8 or 16 bits, or the index of a palette); 0 is background.
 """
 
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def load_label_folder(folder: Path, split: str) -> Pack:
         for stem in sorted(images.keys() | masks.keys())
         if in_split(stem, split)
     ]
-    return Pack(folder.name, LazyRecords(pairs, _record))
+    return Pack(folder.name, LazyRecords(pairs, _record, itemgetter(0)))
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

@@ -95,9 +95,17 @@ class ImageRecord:
 class LazyRecords(Sequence[ImageRecord], Generic[Item]):
     """Records that are made when they are asked for, so that opening a large folder reads names only."""
 
-    def __init__(self, items: Sequence[Item], make: Callable[[Item], ImageRecord]) -> None:
+    def __init__(
+        self, items: Sequence[Item], make: Callable[[Item], ImageRecord], path: Callable[[Item], Path]
+    ) -> None:
         self._items = items
         self._make = make
+        self._path = path
+
+    @property
+    def paths(self) -> list[Path]:
+        """The images' files; no record is made for them."""
+        return [self._path(item) for item in self._items]
 
     def __len__(self) -> int:
         return len(self._items)
@@ -108,7 +116,7 @@ class LazyRecords(Sequence[ImageRecord], Generic[Item]):
     def __getitem__(self, index: slice) -> "LazyRecords[Item]": ...
     def __getitem__(self, index: int | slice) -> "ImageRecord | LazyRecords[Item]":
         if isinstance(index, slice):
-            return LazyRecords(self._items[index], self._make)
+            return LazyRecords(self._items[index], self._make, self._path)
         return self._make(self._items[index])
 
 
@@ -124,6 +132,11 @@ class Pack:
     weight: float = 1.0  # how often it is drawn from, beside other sources
     licences: Mapping[str, int] = field(default_factory=dict, compare=False)  # licence -> images, as the data says
     has_masks: bool = True  # without them an image teaches what a teacher says of it, and nothing can be judged by it
+
+    @property
+    def paths(self) -> list[Path]:
+        """The images' files."""
+        return self.records.paths if isinstance(self.records, LazyRecords) else [one.path for one in self.records]
 
     def __len__(self) -> int:
         return len(self.records)

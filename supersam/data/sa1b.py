@@ -38,7 +38,8 @@ def load_sa1b_folder(folder: Path, split: str) -> Pack:
                 annotated.add(path.with_suffix(""))
 
     keys = sorted(key for key in images.keys() | annotated if in_split(key.name, split))
-    return Pack(folder.name, LazyRecords([images.get(key, key.with_name(f"{key.name}.jpg")) for key in keys], _record))
+    paths = [images.get(key, key.with_name(f"{key.name}.jpg")) for key in keys]
+    return Pack(folder.name, LazyRecords(paths, _record, Path))
 
 
 def parse(annotations: bytes, path: Path, image: bytes | None = None) -> ImageRecord:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,7 +41,9 @@ def data_fingerprint(data: Path, splits: list[str], packs: "Iterable[Pack]" = ()
 def _is_annotation(path: Path, splits: list[str]) -> bool:
     """Return whether a file says what is in the images: JSON (in ``annotations/``, of these splits), a label mask."""
     if path.suffix == ".json":
-        return path.parent.name != "annotations" or any(path.stem.endswith(split) for split in splits)
+        return path.parent.name != "annotations" or any(
+            re.search(rf"{split}(\d{{4}})?$", path.stem) for split in splits
+        )
     return "masks" in path.parent.parts
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from supersam._yaml import load_model
 from supersam.data.augment import Augmentation
 from supersam.data.sources import DataSource
-from supersam.errors import ConfigError
+from supersam.errors import ConfigError, MissingError
 from supersam.train.distillation_config import Distillation
 from supersam.train.initial_config import Initial
 
@@ -211,5 +211,12 @@ class TrainConfig(Section):
 
 
 def load_config(path: Path) -> TrainConfig:
-    """Load a training configuration."""
+    """Load a training configuration.
+
+    Raises:
+        MissingError: if there is no such file.
+        ConfigError: if it is not valid.
+    """
+    if not path.is_file():
+        raise MissingError(f"there is no training configuration {path}")
     return load_model(path, TrainConfig, ConfigError)

@@ -25,7 +25,7 @@ from supersam.checkpoints.subnets import extract_subnet
 from supersam.checkpoints.supernets import load_supernet
 from supersam.data.records import Pack
 from supersam.data.sources import describe
-from supersam.errors import ConfigError, MissingError
+from supersam.errors import ConfigError, MissingError, UsageError
 from supersam.evaluate.evaluator import calibration_batches, evaluate
 from supersam.evaluate.recalibrate import recalibrate
 from supersam.sam.model import Sam
@@ -203,10 +203,18 @@ def judge(
 
     Raises:
         MissingError: if there are no such weights.
+        UsageError: if they are of another space.
         ConfigError: if ``config.out`` cannot be written.
     """
     if not weights.is_file():
         raise MissingError(f"there are no weights {weights}; give the weights.safetensors of a run of `supersam train`")
+    encoder: Any = load_supernet(weights)[0].image_encoder
+    stranger = next((one for one in architectures if not encoder.space.contains(one)), None)
+    if stranger is not None:
+        raise UsageError(
+            f"{weights} is a supernet of {encoder.space.name}, which has not all subnets of {config.space}, such as "
+            f"{stranger.digest}; give the weights of that space"
+        )
     check_folder(config.out)
     twice = set(np.linspace(0, len(architectures) - 1, repeated, dtype=int).tolist()) if repeated else set()
     first, second = config.seed, config.seed + 1

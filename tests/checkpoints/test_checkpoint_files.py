@@ -121,6 +121,14 @@ def test_truncated_file_is_damaged(path: Path, tells: Tells, share: float) -> No
         load_checkpoint(path)
 
 
+def test_a_file_of_pytorch_is_told_where_it_belongs(tmp_path, tells):
+    path = tmp_path / "sam_vit_b.pth"
+    torch.save({"weight": torch.zeros(3)}, path)
+
+    with tells(CheckpointError, path, "is a file of PyTorch", "initial.weights", "distillation.teacher"):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_random_bytes_are_damaged(path: Path, tells: Tells, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

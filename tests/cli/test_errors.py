@@ -48,6 +48,8 @@ SEARCH = ["search", "--device", "jetson-orin", "--budget", "30ms"]
         (["extract", "starter", "best", "-o", "x.pth"], 2, ".safetensors"),
         (["evaluate", "nowhere.safetensors", "--data", "."], 4, "holds nothing that is known"),
         (["train", "nowhere.yaml"], 4, "there is no training configuration"),
+        (["validate", "nowhere.yaml", "--weights", "w"], 4, "there is no training configuration"),
+        (["teacher", "cache", "nowhere.yaml"], 4, "there is no training configuration"),
         (["profile", "--device", "x", "--runtime", "tensorflow"], 2, "onnxruntime, torch"),
         (["profile", "--device", "jetson-agx-orin"], 2, "--overwrite"),
     ],

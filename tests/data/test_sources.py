@@ -111,17 +111,45 @@ def test_folder_of_folders_of_several_formats_gives_them_by_name(tmp_path: Path,
     ]
 
 
+def by_path(folder: Path) -> Path:
+    return folder / "annotations" / "instances_train2017.json"
+
+
+def test_of_two_years_one_has_to_be_named(tmp_path: Path, writer, tells) -> None:
+    writer.coco(tmp_path, writer.draw(2), "train2014")
+    writer.coco(tmp_path, writer.draw(3), "train2017")
+
+    with tells(MissingError, "no split 'train-fit'", "train2014, train2017"):
+        open_packs(tmp_path, "train-fit")
+    assert len(open_packs(tmp_path, "train2014")[0]) == 2
+
+
+def test_the_files_of_a_pack_are_named_without_reading_it(tmp_path: Path, writer) -> None:
+    drawn = writer.draw(3)
+    folders = [writer.coco(tmp_path / "a", drawn), writer.labels(tmp_path / "b", drawn)]
+    sa1b = writer.sa1b(tmp_path / "c", drawn)
+
+    for folder in (*folders, sa1b):
+        (pack,) = open_packs(folder, "train")
+        assert pack.paths == [record.path for record in pack.records]
+    for file in sa1b.glob("*.json"):
+        file.write_text("{")
+    assert len(open_packs(sa1b, "train")[0].paths) == 3
+
+
 def test_coco_as_it_is_downloaded_is_read(tmp_path: Path, writer) -> None:
     drawn = writer.draw(3)
     writer.coco(tmp_path, drawn, "train2017")
     (tmp_path / "images").rename(tmp_path / "train2017")
 
     by_split = open_packs(tmp_path, "train2017")[0]
-    by_file = open_packs(
-        DataSource(path=tmp_path / "annotations" / "instances_train2017.json", images=tmp_path / "train2017"), "train"
-    )[0]
+    by_file = open_packs(DataSource(path=by_path(tmp_path), images=tmp_path / "train2017"), "train")[0]
+
+    by_name, alone = open_packs(tmp_path, "train")[0], open_packs(by_path(tmp_path), "train")[0]
 
     assert len(by_split) == len(by_file) == 3
+    assert by_name == by_split
+    assert alone.records == by_file.records
     for one, other, source in zip(by_split.records, by_file.records, drawn, strict=True):
         assert np.array_equal(one.read(), source.pixels)
         assert one == other

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from supersam._paths import starter_dir
+from supersam.checkpoints.starter import WEIGHTS
 from supersam.cli.main import app
 from supersam.data.synthetic import write_pack
 from supersam.errors import ConfigError, UsageError
@@ -107,14 +109,41 @@ def test_a_ceiling_that_may_be_chance_meets_no_goal():
     assert found.gain == pytest.approx(0)
 
 
-def test_images_of_the_trainings_are_not_judged_by(tiny_config: TrainConfig, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("trained", "source_split", "judged", "shared"),
+    [("train", None, "train-search", 7), ("train-fit", None, "train", 33), ("train-fit", "train", "train-search", 40)],
+)
+def test_images_of_the_trainings_are_not_judged_by(
+    trained, source_split, judged, shared, tiny_config: TrainConfig, tmp_path: Path
+):
+    data = {"path": str(write_pack(tmp_path / "pack", n_train=40))} | ({"split": source_split} if source_split else {})
+    content = {"space": tiny_config.space, "data": [data], "split": trained, "out": "y", "steps": 1}
     config = tmp_path / "alone.yaml"
-    config.write_text(f"space: {tiny_config.space}\ndata: x\nsplit: train\nout: y\nsteps: 1\nimages_per_step: 2\n")
+    config.write_text(json.dumps(content | {"images_per_step": 2}))  # JSON is YAML
 
-    found = CliRunner().invoke(app, ["validate", str(config), "--weights", "w.safetensors"])
+    found = CliRunner().invoke(app, ["validate", str(config), "--weights", "w.safetensors", "--split", judged])
 
     assert isinstance(found.exception, UsageError)
+    assert f"holds {shared} images" in str(found.exception)
     assert "train-search" in str(found.exception)
+
+
+def test_weights_and_archive_of_another_space_are_told_before_any_training(tiny_config: TrainConfig, tmp_path: Path):
+    config = tmp_path / "alone.yaml"
+    data = write_pack(tmp_path / "pack")
+    config.write_text(
+        f"space: {tiny_config.space}\ndata: {data}\nout: {tmp_path / 'y'}\nsteps: 1\nimages_per_step: 2\n"
+    )
+    command = ["validate", str(config), "--weights", str(starter_dir() / WEIGHTS)]
+
+    strange = CliRunner().invoke(app, command)
+    front = CliRunner().invoke(app, [*command, "--front"])
+
+    assert isinstance(strange.exception, UsageError)
+    assert "starter.safetensors is a supernet of starter" in str(strange.exception)
+    assert isinstance(front.exception, UsageError)
+    assert "leave it out" in str(front.exception)
+    assert not (tmp_path / "y").exists()
 
 
 def test_validate_trains_each_subnet_alone_once_and_keeps_what_is_finished(tiny_config: TrainConfig, tmp_path: Path):
