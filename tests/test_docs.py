@@ -26,7 +26,7 @@ def test_every_command_is_in_the_readme():
     names = [command.callback.__name__ for command in app.registered_commands]
 
     names += [group.name for group in app.registered_groups]
-    assert len(names) == 12
+    assert len(names) == 13
     assert all(f"`supersam {name}" in README for name in names)
 
 

@@ -11,6 +11,7 @@ from supersam.cli import (
     dashboard,
     devices,
     evaluate,
+    export,
     extract,
     profile,
     search,
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(search.search)
 app.command()(show.show)
 app.command()(extract.extract)
+app.command()(export.export)
 app.command()(evaluate.evaluate)
 app.command()(spaces.spaces)
 app.command()(train.train)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from supersam.errors import EnvironmentProblem, UsageError, suggest
+from supersam.export.graph import exporter as onnx_exporter
 from supersam.latency.format import Clock
-from supersam.profile.onnx_files import exporter as onnx_exporter
 from supersam.profile.onnx_files import onnx_of
 from supersam.profile.plan import Item
 

@@ -4,10 +4,10 @@ import copy
 
 import torch
 from timm.models.repvit import ConvNorm, RepVitStem
-from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 
 from supersam.blocks import BLOCKS
+from supersam.export.graph import deployed
 from supersam.profile.plan import Item
 from supersam.space import AnyArchitecture, Layer, Part, Stage
 from supersam.space.ops import EMBEDDING
@@ -122,11 +122,6 @@ def build_whole(architecture: AnyArchitecture) -> tuple[nn.Module, Tensor]:
 def build_item(item: Item) -> tuple[nn.Module, Tensor]:
     """Return what an item of a plan names and an input for one image."""
     return build_row(item.parts) if item.architecture is None else build_whole(item.architecture)
-
-
-def deployed(module: nn.Module) -> nn.Module:
-    """Return a module as it is deployed: RepViT's branches and BatchNorm folded into convolutions."""
-    return reparameterize_model(module.eval())
 
 
 def _stirred(module: nn.Module) -> nn.Module:

@@ -1,30 +1,18 @@
 """ONNX models of what is timed: every part is exported once and kept, rows of parts are put together from them."""
 
-import contextlib
 import hashlib
-import io
-import logging
 import os
-import warnings
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from supersam._paths import cache_dir, write_atomically
-from supersam.errors import EnvironmentProblem
+from supersam.export.graph import check_exporter, exporter, to_onnx
 from supersam.profile.plan import Item, Plan
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 FORM = 1  # raised when supersam.profile.modules builds something else for the same key
 WEIGHTED = ("Conv", "Gemm", "MatMul")  # their second input is the weight
-
-
-def exporter() -> str:
-    """Return what makes the files, for the header of a table."""
-    return f"torch.onnx dynamo {metadata.version('torch')}, onnxscript {metadata.version('onnxscript')}"
 
 
 def onnx_of(item: Item) -> bytes:
@@ -47,34 +35,6 @@ def export_plan(plan: Plan) -> list[Item]:
     parts = dict.fromkeys(Item((part,)) for item in plan.items for part in item.parts)
     wholes = [item for item in (plan.sentinel, *plan.items) if item.architecture is not None]
     return [item for item in (*parts, *dict.fromkeys(wholes)) if not _path(_content(item)).is_file()]
-
-
-def check_exporter() -> None:
-    """Refuse to export where a package is missing."""
-    for package in ("onnx", "onnxscript"):
-        try:
-            metadata.version(package)
-        except metadata.PackageNotFoundError as problem:
-            raise EnvironmentProblem(
-                f'ONNX models need the package {package}: pip install "supersam[export]"'
-            ) from problem
-
-
-def to_onnx(module: "nn.Module", x: "Tensor") -> bytes:
-    """Return the ONNX model of a module for inputs of the shape of ``x``."""
-    import torch
-    from timm.models.vision_transformer_sam import Attention
-
-    for layer in module.modules():
-        if isinstance(layer, Attention):  # its fused form has no batch dimension, which the exporter does not take
-            layer.fused_attn = False
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(module, (x,), dynamo=True, verbose=False)
-    assert program is not None
-    content: bytes = program.model_proto.SerializeToString()
-    return content
 
 
 def _content(item: Item) -> str:

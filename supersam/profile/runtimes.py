@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from supersam import latency
 from supersam.errors import EnvironmentProblem, UsageError, suggest
+from supersam.export.graph import check_exporter, exporter
 from supersam.profile import onnx_files
 from supersam.profile.device_runtimes import DEVICE_RUNTIMES
 from supersam.profile.modules import build_item
@@ -109,11 +110,11 @@ class OnnxRuntime:
 
     @property
     def exporter(self) -> str:
-        return onnx_files.exporter()
+        return exporter()
 
     def check(self) -> None:
         _package("onnxruntime", "export")
-        onnx_files.check_exporter()
+        check_exporter()
 
     def about(self) -> latency.Runtime:
         options = {"graph_optimization": "all", "intra_op_num_threads": 1}
@@ -149,11 +150,11 @@ class OpenVino:
 
     @property
     def exporter(self) -> str:
-        return onnx_files.exporter()
+        return exporter()
 
     def check(self) -> None:
         _package("openvino", "openvino")
-        onnx_files.check_exporter()
+        check_exporter()
 
     def about(self) -> latency.Runtime:
         version = metadata.version("openvino")

@@ -104,12 +104,12 @@ class Sam(nn.Module):
     def _prompt_tokens(self, prompts: Prompts) -> Tensor:
         encoded = []
         if prompts.points is not None and prompts.labels is not None:
-            encoded.append(self._point_tokens(*_without_box_a_pad(prompts.points, prompts.labels)))
+            encoded.append(self.point_tokens(*_without_box_a_pad(prompts.points, prompts.labels)))
         if prompts.boxes is not None:
-            encoded.append(self._point_tokens(*corners(prompts.boxes)))
+            encoded.append(self.point_tokens(*corners(prompts.boxes)))
         return torch.cat(encoded, dim=1)
 
-    def _point_tokens(self, points: Tensor, labels: Tensor) -> Tensor:
+    def point_tokens(self, points: Tensor, labels: Tensor) -> Tensor:
         """Encode points by position and label; the arithmetic of segment-anything's prompt encoder for all labels."""
         encoder = self.prompt_encoder
         positions = encoder.pe_layer.forward_with_coords(points.flatten(0, 1) + 0.5, encoder.input_image_size)

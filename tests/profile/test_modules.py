@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from supersam.export.graph import deployed
 from supersam.latency import space_parts
-from supersam.profile.modules import WEIGHT_STEP, build_part, build_row, build_whole, deployed
+from supersam.profile.modules import WEIGHT_STEP, build_part, build_row, build_whole
 from supersam.space import Architecture, Part, SearchSpace, StagedSpace, count, load_space, parts, shipped_spaces
 from supersam.supernet.encoder import build_encoder
 

@@ -11,8 +11,9 @@ from timm.utils.model import reparameterize_model
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from supersam.export.graph import deployed
 from supersam.latency import space_parts
-from supersam.profile.modules import build_part, deployed
+from supersam.profile.modules import build_part
 from supersam.space import AnyArchitecture, Part, SearchSpace, count, load_space, parts, shipped_spaces
 from supersam.space.ops import NOTHING, squeeze_width, total
 from supersam.space.parts import squeezes

@@ -1,0 +1,77 @@
+"""``supersam export``: an extracted subnet as ONNX files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from supersam.cli._output import print_json, say
+
+if TYPE_CHECKING:
+    from supersam.export.sam import Part
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A subnet, written by `supersam extract`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for encoder.onnx and decoder.onnx.")],
+    opset: Annotated[
+        int | None, typer.Option(min=18, help="Version of the operators. Default: the exporter's (20 by torch 2.14).")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write encoder and mask decoder as ONNX, for TensorRT, ONNX Runtime or OpenVINO (docs/deployment.md).
+
+    Both are run once by ONNX Runtime and compared with PyTorch.
+    """
+    from supersam.checkpoints.subnets import load_subnet
+    from supersam.errors import UsageError
+    from supersam.export.graph import check_exporter
+    from supersam.export.sam import export_decoder, export_encoder
+
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is a file; give a folder for encoder.onnx and decoder.onnx")
+    check_exporter("onnxruntime")
+    sam, architecture, record = load_subnet(checkpoint)
+    written, notes = {}, _notes(record, architecture.resolution)
+    for name, make in (("encoder", export_encoder), ("decoder", export_decoder)):
+        say(f"exporting the {name} ...")
+        written[name] = _write(output / f"{name}.onnx", make(sam, architecture.resolution, notes, opset))
+    if json:
+        print_json({"digest": architecture.digest, "resolution": architecture.resolution, **written})
+        return
+    for found in written.values():
+        print(f"{found['path']}  {found['bytes'] / 1e6:.1f} MB  sha256 {found['sha256']}")
+        say(f"largest difference to PyTorch: {found['max_abs_diff']:.2g}, of values up to {found['max_abs']:.2g}")
+
+
+def _write(path: Path, part: "Part") -> dict[str, Any]:
+    """Write a part and return what there is to tell about it."""
+    import hashlib
+
+    from supersam._paths import write_atomically
+
+    difference, largest = part.compare()
+    write_atomically(path, part.content)
+    return {
+        "path": str(path),
+        "bytes": len(part.content),
+        "sha256": hashlib.sha256(part.content).hexdigest(),
+        "max_abs_diff": difference,
+        "max_abs": largest,
+    }
+
+
+def _notes(record: dict[str, Any], resolution: int) -> dict[str, str]:
+    """Return what a file's metadata says: where it came from and how an image is prepared."""
+    from supersam.data.transforms import PIXEL_MEAN, PIXEL_STD
+
+    provenance = record["provenance"]
+    found = {
+        "digest": record["digest"],
+        "resolution": resolution,
+        "pixel_mean": " ".join(f"{value:g}" for value in PIXEL_MEAN.flatten().tolist()),
+        "pixel_std": " ".join(f"{value:g}" for value in PIXEL_STD.flatten().tolist()),
+        "licence": provenance.get("licence", "not stated"),
+        "trained_on": "; ".join(provenance.get("trained_on", [])) or "not stated",
+    }
+    return {f"supersam.{key}": str(value) for key, value in found.items()}

@@ -1,0 +1,1 @@
+"""Subnets as ONNX files, for TensorRT, ONNX Runtime, OpenVINO and whatever else reads them."""

@@ -1,0 +1,152 @@
+"""``supersam export``: what the ONNX files compute is what PyTorch does, on this machine's runtimes."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from supersam.data.synthetic import draw
+from supersam.export.sam import PromptDecoder, decoder_example
+from supersam.predict import Predictor
+from supersam.sam.model import Prompts
+
+onnx = pytest.importorskip("onnx", reason="needs supersam[export]")
+ort = pytest.importorskip("onnxruntime", reason="needs supersam[export]")
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def exported(supersam, kept_runs, tmp_path_factory):
+    """Export the starter's best once, and come to the folder that has it."""
+    if "exported" not in kept_runs:
+        assert supersam("extract", "starter", "best", "-o", "best.safetensors").code == 0
+        answer = supersam("export", "best.safetensors", "-o", "best", "--json")
+        assert answer.code == 0, answer.err
+        kept_runs["exported"] = Path.cwd(), answer.out
+    folder, printed = kept_runs["exported"]
+    return folder, json.loads(printed)
+
+
+def session(folder, name):
+    return ort.InferenceSession(folder / "best" / f"{name}.onnx", providers=["CPUExecutionProvider"])
+
+
+def test_both_files_compute_what_pytorch_does_and_say_what_they_are(exported):
+    folder, told = exported
+
+    for name in ("encoder", "decoder"):
+        assert told[name]["max_abs_diff"] < 1e-3 < told[name]["max_abs"]
+        model = onnx.load(folder / "best" / f"{name}.onnx")
+        onnx.checker.check_model(model, full_check=True)
+        notes = {entry.key: entry.value for entry in model.metadata_props}
+        assert notes["supersam.digest"] == told["digest"]
+        assert notes["supersam.resolution"] == str(told["resolution"])
+        assert "nuclei" in notes["supersam.trained_on"]
+        assert {node.domain for node in model.graph.node} <= {""}  # standard operators only
+
+
+def test_a_photograph_prepared_as_documented_has_the_embedding_and_the_mask_of_the_predictor(exported, monkeypatch):
+    folder, _ = exported
+    monkeypatch.chdir(folder)
+    Image.fromarray(draw(np.random.default_rng(5), 200)[0][:150]).save("photo.jpg", quality=95)
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert code is not None
+    Path("on_device.py").write_text(code[1] + "np.save('embeddings.npy', embeddings)\nnp.save('scores.npy', scores)\n")
+
+    done = subprocess.run([sys.executable, "on_device.py"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    predictor = Predictor.load("best.safetensors")
+    photo = np.asarray(Image.open("photo.jpg").convert("RGB"))
+    predictor.set_image(photo)
+    masks, scores = predictor.predict(points=[[[100, 75]]])
+    np.testing.assert_allclose(np.load("embeddings.npy"), predictor._embedded.embedding.numpy(), atol=1e-4)
+    np.testing.assert_allclose(np.load("scores.npy")[0, 1:], scores[0], atol=1e-4)
+    wanted, found = masks[0, scores[0].argmax()], np.asarray(Image.open("mask-onnx.png"))
+    assert found.shape == wanted.shape == (150, 200)
+    assert 0 < wanted.mean() < 1
+    assert (found & wanted).sum() / (found | wanted).sum() > 0.98  # Pillow's scaling and torch's differ at the border
+
+
+@pytest.mark.parametrize("points", [2, 3, 9])
+def test_one_decoder_takes_any_number_of_points_with_and_without_an_earlier_mask(exported, points):
+    folder, told = exported
+    decoder = session(folder, "decoder")
+    sam = Predictor.load(folder / "best.safetensors").model
+    embeddings, coords, labels, mask, _ = decoder_example(told["resolution"], points)
+
+    for has_mask in (0.0, 1.0):
+        inputs = (embeddings, coords, labels, mask, torch.tensor([has_mask]))
+        names = [one.name for one in decoder.get_inputs()]
+        logits, iou = decoder.run(None, {name: x.numpy() for name, x in zip(names, inputs, strict=True)})
+        with torch.inference_mode():
+            ours = sam.decode(
+                embeddings, Prompts(coords[None, :, :-1], labels[None, :, :-1], masks=mask if has_mask else None)
+            )
+        np.testing.assert_allclose(logits, ours.logits[0], atol=1e-3)
+        np.testing.assert_allclose(iou, ours.iou[0], atol=1e-4)
+
+
+def test_a_box_is_two_points_without_padding(exported):
+    folder, told = exported
+    sam = Predictor.load(folder / "best.safetensors").model
+    embeddings, _, _, mask, _ = decoder_example(told["resolution"], 2)
+    box = torch.tensor([100.0, 200.0, 600.0, 700.0])
+
+    with torch.inference_mode():
+        corners = PromptDecoder(sam)(embeddings, box.view(1, 2, 2), torch.tensor([[2.0, 3.0]]), mask, torch.zeros(1))
+        ours = sam.decode(embeddings, Prompts(boxes=box.view(1, 1, 4)))
+
+    torch.testing.assert_close(corners[0], ours.logits[0])
+    torch.testing.assert_close(corners[1], ours.iou[0])
+
+
+def test_openvino_computes_the_same(exported):
+    openvino = pytest.importorskip("openvino", reason="needs supersam[openvino]")
+    folder, told = exported
+    image = np.random.default_rng(0).standard_normal((1, 3, told["resolution"], told["resolution"])).astype(np.float32)
+    core = openvino.Core()
+    core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    found = core.compile_model(str(folder / "best" / "encoder.onnx"), "CPU")([image])[0]
+
+    (wanted,) = session(folder, "encoder").run(None, {"image": image})
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+def test_an_older_version_of_the_operators_computes_the_same(exported, supersam):
+    folder, told = exported
+
+    answer = supersam("export", folder / "best.safetensors", "-o", "old", "--opset", "18", "--json")
+
+    found = json.loads(answer.out)
+    for name in ("encoder", "decoder"):
+        assert [one.version for one in onnx.load(Path("old") / f"{name}.onnx").opset_import] == [18]
+        assert found[name]["max_abs_diff"] < 1e-3
+        assert found[name]["max_abs"] == pytest.approx(told[name]["max_abs"])
+    assert supersam("export", folder / "best.safetensors", "-o", "old", "--opset", "17").code == 2
+
+
+def test_what_is_no_subnet_and_what_is_no_folder_end_in_one_line(exported, supersam):
+    folder, _ = exported
+    Path("file").write_text("x")
+
+    wrong = [
+        supersam("export", "gone.safetensors", "-o", "out"),
+        supersam("export", folder / "best.safetensors", "-o", "file"),
+        supersam("export", ROOT / "supersam" / "starter" / "starter.safetensors", "-o", "out"),
+    ]
+
+    assert [answer.code for answer in wrong] == [4, 2, 1]
+    assert "there is no checkpoint" in wrong[0].err
+    assert "give a folder" in wrong[1].err
+    assert "holds a supernet, a subnet is needed here" in wrong[2].err
+    assert not Path("out").exists()
