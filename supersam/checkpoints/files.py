@@ -59,7 +59,7 @@ def load_checkpoint(path: Path, kind: str | None = None) -> Checkpoint:
         if path.suffix in PYTORCH:
             raise CheckpointError(
                 f"{path} is a file of PyTorch; what is read here is .safetensors of `supersam train` or `extract` (an "
-                "official SAM belongs into a training: initial.weights or distillation.teacher)"
+                "official SAM belongs in a training: initial.weights or distillation.teacher)"
             ) from problem
         raise CheckpointError(f"{path} is damaged or not a safetensors file ({problem})") from problem
     if text is None:

@@ -98,12 +98,13 @@ def statistics(
 ) -> tuple[dict[str, Tensor], str]:
     """Return the BatchNorm statistics of a subnet and where they are from.
 
-    They are of the images given, those shipped with the starter, or of the images of the search, in this order; only
-    a subnet of the starter may have them from generated images.
+    They are of the images given, of those of the search, which its accuracies belong to, or those shipped with the
+    starter, in this order; only a subnet of the starter may have them from generated images.
 
     Raises:
         UsageError: if there are none of these.
     """
+    data = data or searched_on
     if data is None and supernet.is_starter:
         shipped = starter_statistics(architecture)
         if shipped:
@@ -111,7 +112,6 @@ def statistics(
     encoder = extract_subnet(supernet.model, architecture).image_encoder
     if not any(isinstance(module, torch.nn.BatchNorm2d) for module in encoder.modules()):
         return {}, "none needed, the subnet has no BatchNorm"
-    data = data or searched_on
     if data is not None:
         packs, source = open_packs(data, "train"), f"{CALIBRATION_IMAGES} images of the train split of {data}"
     elif not supernet.is_starter:

@@ -1,5 +1,6 @@
 """``supersam export``: an extracted subnet as ONNX files."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from supersam.cli._output import print_json, say
 
 if TYPE_CHECKING:
-    from supersam.export.sam import Part
+    from supersam.export.sam import OnnxPart
 
 
 def export(
@@ -21,16 +22,18 @@ def export(
 ) -> None:
     """Write encoder and mask decoder as ONNX, for TensorRT, ONNX Runtime or OpenVINO (docs/deployment.md).
 
-    Both are run once by ONNX Runtime and compared with PyTorch.
+    Both are run once by ONNX Runtime; where one answers otherwise than PyTorch it is not written.
     """
     from supersam.checkpoints.subnets import load_subnet
-    from supersam.errors import UsageError
+    from supersam.errors import EnvironmentProblem, UsageError
     from supersam.export.graph import check_exporter
     from supersam.export.sam import export_decoder, export_encoder
 
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; give a folder for encoder.onnx and decoder.onnx")
-    check_exporter("onnxruntime")
+    if find_spec("onnxruntime") is None:
+        raise EnvironmentProblem('to compare needs onnxruntime: pip install "supersam[export]"')
+    check_exporter()
     sam, architecture, record = load_subnet(checkpoint)
     written, notes = {}, _notes(record, architecture.resolution)
     for name, make in (("encoder", export_encoder), ("decoder", export_decoder)):
@@ -41,23 +44,22 @@ def export(
         return
     for found in written.values():
         print(f"{found['path']}  {found['bytes'] / 1e6:.1f} MB  sha256 {found['sha256']}")
-        say(f"largest difference to PyTorch: {found['max_abs_diff']:.2g}, of values up to {found['max_abs']:.2g}")
+        say(f"largest difference to PyTorch: {found['max_rel_diff']:.1g} of the largest value")
 
 
-def _write(path: Path, part: "Part") -> dict[str, Any]:
+def _write(path: Path, part: "OnnxPart") -> dict[str, Any]:
     """Write a part and return what there is to tell about it."""
     import hashlib
 
     from supersam._paths import write_atomically
 
-    difference, largest = part.compare()
+    difference = part.compare()
     write_atomically(path, part.content)
     return {
         "path": str(path),
         "bytes": len(part.content),
         "sha256": hashlib.sha256(part.content).hexdigest(),
-        "max_abs_diff": difference,
-        "max_abs": largest,
+        "max_rel_diff": difference,
     }
 
 

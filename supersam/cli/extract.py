@@ -18,8 +18,8 @@ def extract(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Images (split train) for the BatchNorm statistics. Default: those shipped with the starter, or those "
-            "of the search."
+            help="Images (split train) for the BatchNorm statistics. Default: those of the search, or the statistics "
+            "shipped with the starter."
         ),
     ] = None,
     image: Annotated[Path | None, typer.Option(help="Image for the comparison with the supernet.")] = None,

@@ -120,9 +120,20 @@ def _task(
         raise UsageError(f"{teacher} names no `distillation.cache`; add the folder of the embeddings, or give --out")
     if data is None:
         refuse_synthetic(config.data, "teacher cache")
-    check_views(cached_views(flips), config.augmentation)  # not after hours
+    if out is None:  # the training's own cache: what it could not use is told now, not after hours
+        check_views(cached_views(flips or _has_flips(folder)), config.augmentation)
     wanted = subnet or config.distillation.subnet
     return _Task(config.distillation.teacher, wanted, data or config.data, split or config.split, folder)
+
+
+def _has_flips(folder: Path) -> bool:
+    from supersam.errors import SuperSAMError
+    from supersam.train.teacher_cache import TeacherCache
+
+    try:
+        return TeacherCache(folder).flips
+    except SuperSAMError:  # not there yet, or to be filled again
+        return False
 
 
 def _open(task: _Task, skipped: "Skipped") -> "list[Pack]":

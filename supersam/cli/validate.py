@@ -47,8 +47,8 @@ def validate(
     shared = {path for pack in packs for path in pack.paths} & {path for pack in training for path in pack.paths}
     if shared:
         raise UsageError(
-            f"--split {split} holds {len(shared)} images that {config} trains on (split: {loaded.split}), such as "
-            f"{min(shared)}; judge by train-search and train on train-fit"
+            f"--split {split} holds {len(shared)} image{'s' * (len(shared) > 1)} that {config} trains on "
+            f"(split: {loaded.split}), such as {min(shared)}; judge by train-search and train on train-fit"
         )
     space = load_space(loaded.space)
     expected = _archived_accuracy(space) if front else None
@@ -117,8 +117,9 @@ def _archived_accuracy(space: "SearchSpace") -> "Callable[[AnyArchitecture], flo
     from supersam.results import load_archive
     from supersam.search.accuracy import ArchiveAccuracy
 
+    archive = load_archive()
     try:
-        predict = ArchiveAccuracy(load_archive(), space)
+        predict = ArchiveAccuracy(archive, space)
     except MissingError as problem:
         raise UsageError(
             f"--front chooses by the accuracies of the shipped archive, which knows too few subnets of {space.name}; "

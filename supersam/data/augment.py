@@ -164,7 +164,7 @@ class _Masks:
         """Return, cut out, the masks of the first ``count`` objects of ``order`` with enough pixels in the crop."""
         found: dict[int, Mask] = {}
         for index in order:
-            if len(found) == count or self._unusable() == UNUSABLE:
+            if len(found) == count or self._given_up():
                 break
             box = self.box(index)
             if box is not None and _overlap(box, crop) >= smallest:
@@ -173,8 +173,18 @@ class _Masks:
                     found[index] = shown
         return found
 
-    def _unusable(self) -> int:
-        return sum(box is None for box in self._boxes.values())
+    def first_box(self, order: list[int]) -> Box | None:
+        """Return the box of the first object of ``order`` that has one."""
+        for index in order:
+            if self._given_up():
+                break
+            box = self.box(index)
+            if box is not None:
+                return box
+        return None
+
+    def _given_up(self) -> bool:
+        return sum(box is None for box in self._boxes.values()) >= UNUSABLE
 
     def _box(self, index: int) -> Box | None:
         try:
@@ -220,7 +230,7 @@ def _draw_crop(
     if rng.random() < augmentation.crop_probability:
         share = rng.uniform(augmentation.smallest_crop, 1.0)
         if rng.random() < augmentation.object_crop_probability:
-            target = next((box for box in map(masks.box, order) if box is not None), None)
+            target = masks.first_box(order)
     if target is not None:
         part = np.exp(rng.uniform(*np.log(augmentation.object_share)))
         share = min(1.0, max(target[2] - target[0], target[3] - target[1]) / (part * max(lengths)))

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ __all__ = ["Annotation", "ImageRecord", "Pack", "load_file", "load_pack", "load_
 
 Parsed = TypeVar("Parsed")
 PREFIXES = ("instances_", "lvis_v1_")
+LOOKED_FOR = 5  # images, to tell where they are
 PROBLEMS = (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
 
 
@@ -58,19 +60,7 @@ def load_pack(folder: Path, split: str, skipped: Skipped | None = None) -> Pack:
     on_disk = _with_year(split_on_disk(split), there)
     if on_disk not in there:
         raise MissingError(f"{folder} has no split {split!r} (there: {', '.join(sorted(there)) or 'none'})")
-    return replace(load_file(there[on_disk], images_of(there[on_disk]), split, skipped), name=folder.name)
-
-
-def images_of(file: Path) -> Path:
-    """Return the folder of the images of an annotation file.
-
-    It is ``images/``; without that, a folder named after the split, as COCO and LVIS have it; else the folder itself.
-    """
-    home = file.parent.parent if file.parent.name == "annotations" else file.parent
-    split = file.stem
-    for prefix in PREFIXES:
-        split = split.removeprefix(prefix)
-    return next(place for place in (home / "images", home / split, home) if place.is_dir())
+    return replace(load_file(there[on_disk], None, split, skipped), name=folder.name)
 
 
 def _with_year(split: str, there: Collection[str]) -> str:
@@ -78,11 +68,14 @@ def _with_year(split: str, there: Collection[str]) -> str:
     return years[0] if split not in there and len(years) == 1 else split
 
 
-def load_file(file: Path, images: Path, split: str, skipped: Skipped | None = None, prefer_url: bool = False) -> Pack:
+def load_file(
+    file: Path, images: Path | None, split: str, skipped: Skipped | None = None, prefer_url: bool = False
+) -> Pack:
     """Load an annotation file.
 
     Args:
-        images: the folder its images are in, or, for images named by ``coco_url``, the folder of ``train2017/`` ...
+        images: the folder its images are in, or, for images named by ``coco_url``, the folder of ``train2017/`` ...;
+            None: ``images/``, a folder named after the split, or the one above ``annotations/``, wherever they lie.
         split: a derived split keeps its share of the images, any other all of them.
         skipped: counts entries that cannot be used and leaves them out; without it they are errors.
         prefer_url: find images by ``coco_url`` although they have a ``file_name``, for LVIS 0.5.
@@ -93,11 +86,28 @@ def load_file(file: Path, images: Path, split: str, skipped: Skipped | None = No
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+        images = images or _images_of(content, file, prefer_url)
         return _pack(content, images, file, split, skipped, prefer_url)
     except FileNotFoundError as problem:
         raise MissingError(f"there is no annotation file {file}") from problem
     except PROBLEMS as problem:
         raise DataError(f"{file} is not a COCO annotation file: {problem!r}") from problem
+
+
+def _images_of(content: dict[str, Any], file: Path, prefer_url: bool) -> Path:
+    """Return the folder that holds the first images, or the most usual of those that are there."""
+    home = file.parent.parent if file.parent.name == "annotations" else file.parent
+    split = file.stem
+    for prefix in PREFIXES:
+        split = split.removeprefix(prefix)
+    places = [place for place in (home / "images", home / split) if place.is_dir()] + [home]
+    named = [entry for entry in content["images"][:LOOKED_FOR] if isinstance(entry, dict)]
+    for place in places:
+        for entry in named:
+            with suppress(*PROBLEMS):
+                if (place / _image_name(entry, place, prefer_url)).is_file():
+                    return place
+    return places[0]
 
 
 def _pack(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from supersam.data.coco import images_of, load_file, load_packs
+from supersam.data.coco import load_file, load_packs
 from supersam.data.images import load_image_folder
 from supersam.data.labels import holds_labels, load_label_folder
 from supersam.data.records import Pack
@@ -136,8 +136,7 @@ def _open(source: DataSource, split: str, skipped: Skipped | None) -> list[Sourc
             return [_named(load_image_folder(path, split), source)]
         case "coco" | "lvis" if path.is_dir():
             return [_named(pack, source) for pack in load_packs(path, split, skipped)]
-    images = source.images or images_of(path)
-    return [_named(load_file(path, images, split, skipped, prefer_url=found == "lvis"), source)]
+    return [_named(load_file(path, source.images, split, skipped, prefer_url=found == "lvis"), source)]
 
 
 def _stream(source: DataSource, split: str) -> Stream:

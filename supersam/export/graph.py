@@ -13,7 +13,7 @@ from timm.models.vision_transformer_sam import Attention
 from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 
-from supersam.errors import EnvironmentProblem
+from supersam.errors import EnvironmentProblem, UsageError
 
 
 def exporter() -> str:
@@ -21,13 +21,13 @@ def exporter() -> str:
     return f"torch.onnx dynamo {metadata.version('torch')}, onnxscript {metadata.version('onnxscript')}"
 
 
-def check_exporter(*more: str) -> None:
-    """Refuse to export where a package is missing, or one of ``more``.
+def check_exporter() -> None:
+    """Refuse to export where a package is missing.
 
     Raises:
         EnvironmentProblem: naming it.
     """
-    for package in ("onnx", "onnxscript", *more):
+    for package in ("onnx", "onnxscript"):
         try:
             metadata.version(package)
         except metadata.PackageNotFoundError as problem:
@@ -56,11 +56,15 @@ def to_onnx(
         dynamic: for every input a mapping of its dimensions that may have other sizes, as ``torch.export`` has it.
         notes: kept in the file's metadata.
         opset: version of the operators, 18 at least; None: the exporter's own choice, by which latencies are measured.
+
+    Raises:
+        UsageError: if the exporter cannot write this version.
     """
     for layer in module.modules():
         if isinstance(layer, Attention):  # its fused form has no batch dimension, which the exporter does not take
             layer.fused_attn = False
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for logger in ("torch.onnx", "onnxscript"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -75,6 +79,11 @@ def to_onnx(
         )
     assert program is not None
     model = program.model_proto
+    written = next(one.version for one in model.opset_import if one.domain == "")
+    if opset not in (None, written):
+        raise UsageError(
+            f"the exporter of torch {metadata.version('torch')} cannot write opset {opset}, it wrote {written}"
+        )
     for key, value in (notes or {}).items():
         model.metadata_props.add(key=key, value=value)
     content: bytes = model.SerializeToString()

@@ -26,7 +26,7 @@ def data_fingerprint(data: Path, splits: list[str], packs: "Iterable[Pack]" = ()
     """
     if data.is_file():
         root, whole = data.parent, {data}
-        files = list(dict.fromkeys([data, *(record.path for pack in packs for record in pack.records)]))
+        files = list(dict.fromkeys([data, *(path for pack in packs for path in pack.paths)]))
     else:
         root, files = data, sorted(path for path in data.rglob("*") if path.is_file())
         whole = {path for path in files if _is_annotation(path.relative_to(root), splits)}
@@ -42,7 +42,7 @@ def _is_annotation(path: Path, splits: list[str]) -> bool:
     """Return whether a file says what is in the images: JSON (in ``annotations/``, of these splits), a label mask."""
     if path.suffix == ".json":
         return path.parent.name != "annotations" or any(
-            re.search(rf"{split}(\d{{4}})?$", path.stem) for split in splits
+            re.search(rf"{re.escape(split)}(\d{{4}})?$", path.stem) for split in splits
         )
     return "masks" in path.parent.parts
 

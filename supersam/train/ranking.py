@@ -212,8 +212,8 @@ def judge(
     stranger = next((one for one in architectures if not encoder.space.contains(one)), None)
     if stranger is not None:
         raise UsageError(
-            f"{weights} is a supernet of {encoder.space.name}, which has not all subnets of {config.space}, such as "
-            f"{stranger.digest}; give the weights of that space"
+            f"{weights} is a supernet of {encoder.space.name}, which does not contain all subnets of {config.space} "
+            f"({stranger.digest} for one); give the weights of that space"
         )
     check_folder(config.out)
     twice = set(np.linspace(0, len(architectures) - 1, repeated, dtype=int).tolist()) if repeated else set()

@@ -202,7 +202,7 @@ class TeacherCache:
         if missing:
             raise MissingError(
                 f"{self.folder} lacks {len(missing)} embeddings of {len(sources)} images, such as {missing[0]}; "
-                "fill it: supersam teacher cache CONFIG.yaml"
+                f"fill it: supersam teacher cache CONFIG.yaml{' --flips' if self.flips else ''}"
             )
 
     def _entry(self, view: View, source: Source) -> Entry | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -221,7 +222,7 @@ def _prefetched(
 
 
 def _embed(teacher: Teacher, images: Tensor, precision: Precision) -> Half:
-    device = next((tensor.device for tensor in teacher.parameters()), images.device)
+    device = next(chain(teacher.parameters(), teacher.buffers()), images).device
     autocast = torch.autocast(device.type, AUTOCAST[precision]) if precision in AUTOCAST else nullcontext()
     with autocast:
         embeddings = teacher(images.to(device)).half().cpu()

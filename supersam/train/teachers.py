@@ -10,7 +10,6 @@ Any other network is a ``Teacher`` around its module.
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -225,7 +224,10 @@ class OnnxEncoder(nn.Module):
             import onnxruntime  # noqa: F401 - told here, not in the first step
         except ModuleNotFoundError as problem:
             raise EnvironmentProblem('a teacher in ONNX needs onnxruntime: pip install "supersam[export]"') from problem
-        self._path, self._device = path, torch.device("cpu")
+        self._path = path
+        self.place: Tensor
+        self.register_buffer("place", torch.empty(0), persistent=False)  # where it was moved to
+        self._opened_on = self.place.device
         try:
             self._session = self._open()
         except Exception as problem:  # the errors of onnxruntime have no public base
@@ -237,22 +239,22 @@ class OnnxEncoder(nn.Module):
         self.resolution = side if isinstance(side, int) else FRAME
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device != self._device:
-            self._device = x.device
+        if self.place.device != self._opened_on:
             self._session = self._open()
         name = self._session.get_inputs()[0].name
         outputs = [self._session.run(None, {name: image[None].float().cpu().numpy()})[0] for image in x]
         return torch.cat([torch.from_numpy(output) for output in outputs]).to(x)
 
     def _open(self) -> Any:
-        """Open the file on the device of this process, with its share of the processor."""
+        """Open the file on the device that this module was moved to, with as many threads as PyTorch has."""
         import onnxruntime as ort
 
         options = ort.SessionOptions()
-        options.intra_op_num_threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        options.intra_op_num_threads = torch.get_num_threads()
+        device = self._opened_on = self.place.device
         providers: list[Any] = ["CPUExecutionProvider"]
-        if self._device.type == "cuda" and "CUDAExecutionProvider" in ort.get_available_providers():
-            providers.insert(0, ("CUDAExecutionProvider", {"device_id": self._device.index or 0}))
+        if device.type == "cuda" and "CUDAExecutionProvider" in ort.get_available_providers():
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
         return ort.InferenceSession(self._path, options, providers=providers)
 
 

@@ -52,6 +52,12 @@ def test_a_subnet_of_the_starter_has_the_shipped_statistics_and_names_its_data(s
     assert [line.partition(":")[0] for line in found["trained_on"]] == ["coco_permissive", "nuclei", "street_facade"]
 
 
+def test_a_subnet_measured_on_images_gets_their_statistics_although_some_are_shipped(supersam, run, shapes):
+    run(accuracy={"data": str(shapes), "split": "train-search"})
+
+    assert extracted(supersam)["batch_norm"] == f"64 images of the train split of {shapes}"
+
+
 def test_a_copy_of_the_shipped_weights_is_the_starter_by_any_name(supersam, run, own_weights):
     shutil.copy(starter_dir() / WEIGHTS, "copy.safetensors")
     run(weights="copy.safetensors")

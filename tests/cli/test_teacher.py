@@ -80,6 +80,7 @@ def test_a_configuration_says_teacher_images_and_folder(supersam, checkpoint, sh
     early = supersam("teacher", "cache", "moving.yaml")  # what no training could use is not computed
     assert "flip_probability: 0 (or fill the cache with --flips)" in early.err
     assert not Path("embeddings").exists()
+    assert supersam("teacher", "cache", "moving.yaml", "--out", "elsewhere", "--dry-run").code == 0
     answer, refused = supersam("teacher", "cache", "whole.yaml", "--json"), supersam("teacher", "cache", "none.yaml")
 
     summary = json.loads(answer.out)

@@ -123,13 +123,14 @@ def test_training_on_a_broken_data_set_ends_with_one_line(tmp_path: Path, writer
         loader_of(writer.coco(tmp_path / "other", writer.draw(30), **content))
 
 
-def test_one_image_of_many_unreadable_masks_does_not_end_a_training(tmp_path: Path, writer) -> None:
+@pytest.mark.parametrize("around_objects", [0.0, 1.0])
+def test_one_image_of_many_unreadable_masks_does_not_end_a_training(tmp_path: Path, writer, around_objects) -> None:
     content = writer.coco_content(writer.draw(40))
     damaged = {"image_id": 0, "segmentation": {"size": [7, 7], "counts": [49]}, "area": 49}
     content["annotations"] = [one for one in content["annotations"] if one["image_id"]] + [damaged] * 150
-    loader = loader_of(writer.coco(tmp_path, writer.draw(40), **content), max_skipped_share=0.2)
-
-    skipped = Skipped()
+    sources = open_sources(writer.coco(tmp_path, writer.draw(40), **content), "train", Skipped())
+    crops = Augmentation(crop_probability=1.0, object_crop_probability=around_objects)
+    loader, skipped = Loader(sources, crops, seed=0, max_skipped_share=0.2), Skipped()
     for step in range(200):
         loader.draw(step, 0, 32, 2)
         skipped.merge(loader.skipped.take())  # as a training does with every batch

@@ -115,6 +115,26 @@ def by_path(folder: Path) -> Path:
     return folder / "annotations" / "instances_train2017.json"
 
 
+def test_images_named_with_their_folder_are_found_beside_the_file(tmp_path: Path, writer) -> None:
+    drawn = writer.draw(3)
+    content = writer.coco_content(drawn)
+    for image in content["images"]:
+        image["file_name"] = f"train/{image['file_name']}"
+    writer.files(tmp_path / "train", drawn)
+    (tmp_path / "train.json").write_text(json.dumps(content))
+
+    (pack,) = open_packs(tmp_path / "train.json", "train")
+
+    for one, source in zip(pack.records, drawn, strict=True):
+        assert np.array_equal(one.read(), source.pixels)
+
+
+@pytest.mark.parametrize("file", ["nowhere/train.json", "nowhere/annotations/instances_train.json"])
+def test_an_annotation_file_that_is_not_there_is_told(tmp_path: Path, tells, file) -> None:
+    with tells(MissingError, "there is no annotation file", file):
+        open_packs(tmp_path / file, "train")
+
+
 def test_of_two_years_one_has_to_be_named(tmp_path: Path, writer, tells) -> None:
     writer.coco(tmp_path, writer.draw(2), "train2014")
     writer.coco(tmp_path, writer.draw(3), "train2017")

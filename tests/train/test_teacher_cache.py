@@ -1,6 +1,7 @@
 """The cache of teacher embeddings: what is read is what was computed, whatever was killed or damaged meanwhile."""
 
 import json
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -233,7 +234,7 @@ def test_a_picture_that_was_replaced_after_it_did_not_decode_has_no_embedding(fo
 
 def test_images_with_annotations_of_their_own_do_not_stay_in_memory(packs):
     read = []
-    records = LazyRecords(list(packs[0].records), lambda record: read.append(record) or record)
+    records = LazyRecords(list(packs[0].records), lambda record: read.append(record) or record, attrgetter("path"))
     sources = sources_of([Pack("shapes", records)])
 
     assert len(read) == N_IMAGES

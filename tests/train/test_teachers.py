@@ -3,7 +3,9 @@
 import copy
 import os
 from functools import partial
+from types import SimpleNamespace
 
+import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -19,7 +21,7 @@ from supersam.sam.model import Prompts, Sam
 from supersam.space import BLOCK_TYPES, load_space
 from supersam.supernet.supernet import Supernet
 from supersam.train import teachers
-from supersam.train.teachers import STARTER, Teacher, largest_of, load_teacher
+from supersam.train.teachers import STARTER, OnnxEncoder, Teacher, largest_of, load_teacher
 
 
 @pytest.fixture
@@ -184,6 +186,27 @@ def test_an_exported_encoder_teaches_without_a_decoder(tmp_path, patch_sam, tell
     assert (teacher.resolution, teacher.decoder) == (64, None)
     with tells(UsageError, "encoder.onnx", "stages"):
         _ = teacher.stage_widths
+
+
+def test_a_teacher_in_onnx_runs_on_the_device_it_was_moved_to(tmp_path, patch_sam, monkeypatch):
+    path, opened, real = tmp_path / "encoder.onnx", [], ort.InferenceSession
+    path.write_bytes(onnx_convolution(patch_sam.image_encoder))
+
+    def noted(file, options, providers):
+        opened.append((options.intra_op_num_threads, providers))
+        return real(file, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(ort, "InferenceSession", noted)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    encoder = OnnxEncoder(path)
+    encoder._buffers["place"] = SimpleNamespace(device=torch.device("cuda", 3))  # as .to("cuda:3") does
+    for _ in range(2):
+        encoder(torch.zeros(1, 3, 64, 64))
+
+    threads = torch.get_num_threads()
+    cuda = ("CUDAExecutionProvider", {"device_id": 3})
+    assert opened == [(threads, ["CPUExecutionProvider"]), (threads, [cuda, "CPUExecutionProvider"])]
+    assert [buffer.device.type for buffer in OnnxEncoder(path).buffers()] == ["cpu"]  # a cache asks them
 
 
 def onnx_convolution(layer):
