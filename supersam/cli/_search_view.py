@@ -63,11 +63,16 @@ def _row(mark: str, shown: dict[str, Any]) -> list[str]:
         mark,
         shown["digest"],
         f"{shown['accuracy']:.3f} {shown['accuracy_source']}",
-        f"{shown['latency_ms']:.3g} [{low:.3g}-{high:.3g}] {shown['latency_method']}",
+        f"{shown['latency_ms']:.3g} [{_interval(low, high)}] {shown['latency_method']}",
         f"{shown['gmacs']:.3g}",
         f"{shown['params_m']:.3g}",
         architecture_from_dict(shown["architecture"]).describe(),
     ]
+
+
+def _interval(low: float, high: float) -> str:
+    """Return an interval; one without width is of times that came without any."""
+    return f"{low:.3g}-{high:.3g}" if low < high else "not known"
 
 
 def command(

@@ -61,6 +61,8 @@ def import_times(
     given = [option for option in (trtexec, aihub, timm, csv) if option]
     if len(given) != 1:
         raise UsageError("give exactly one of --trtexec, --aihub, --timm and --csv")
+    if network and not trtexec:
+        raise UsageError("--network goes with --trtexec; the other files name their networks")
     path = table_file(name, out, overwrite)
     if trtexec:
         table = import_trtexec(trtexec, conditions, network)

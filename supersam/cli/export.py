@@ -16,7 +16,8 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="A subnet, written by `supersam extract`.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for encoder.onnx and decoder.onnx.")],
     opset: Annotated[
-        int | None, typer.Option(min=18, help="Version of the operators. Default: the exporter's (20 by torch 2.14).")
+        int | None,
+        typer.Option(min=17, help="Version of the operators; TensorRT 8.5 and 8.6 need 17. Default: the exporter's."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

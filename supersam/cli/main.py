@@ -74,3 +74,9 @@ def main() -> None:
     except BrokenPipeError:  # the reader, such as `head`, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as problem:  # a full disk, a folder that cannot be written
+        if os.environ.get("SUPERSAM_DEBUG"):
+            raise
+        where = f"{problem.filename}: " if problem.filename else ""
+        print(f"Error: {where}{problem.strerror or problem} (SUPERSAM_DEBUG=1 shows where)", file=sys.stderr)
+        sys.exit(5)

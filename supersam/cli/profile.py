@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from supersam.profile.plan import Plan
     from supersam.profile.protocol import Protocol
 
+SETTLE_S = 180.0  # an export loads the machine itself; the load that the kernel tells falls slowly
 REMOTE_PYTHON, REMOTE_FOLDER = "python3", ".cache/supersam/profile"
 
 
@@ -53,6 +54,10 @@ def profile(
     ] = None,
     ssh_option: Annotated[list[str] | None, typer.Option(help="Option for ssh, as after its -o. Repeatable.")] = None,
     precision: Annotated[str, typer.Option(help="With --ssh: fp32 or fp16; default: the runtime's usual one.")] = "",
+    opset: Annotated[
+        int | None,
+        typer.Option(min=17, help="With --ssh: version of the ONNX operators; TensorRT 8.5 and 8.6 need 17."),
+    ] = None,
     remote_python: Annotated[str, typer.Option(help="With --ssh: Python 3.8 or newer there.")] = REMOTE_PYTHON,
     remote_folder: Annotated[
         str, typer.Option(help="With --ssh: where networks and measurements lie there.")
@@ -75,6 +80,7 @@ def profile(
     file = table_file(device, out, overwrite or export_only)
     of_ssh: dict[str, object] = {
         "--precision": precision,
+        "--opset": opset,
         "--ssh-option": ssh_option,
         "--remote-program": remote_program,
         "--remote-option": remote_option,
@@ -94,7 +100,8 @@ def profile(
 
         address, port = Target.parse(ssh)
         target = Target(address, port, tuple(ssh_option or ()), remote_python, remote_folder, remote_program)
-        wanted = Wanted(runtime, precision, protocol.clock, rounds=rounds, options=tuple(remote_option or ()))
+        options = tuple(remote_option or ())
+        wanted = Wanted(runtime, precision, protocol.clock, rounds=rounds, options=options, opset=opset)
         _report(measure_there(device, plan, wanted, target, file, rows, force), file, json)
         return
     _report(_measure_here(device, plan, runtime, protocol, file, rows, force, wait), file, json)
@@ -134,8 +141,8 @@ def _measure_here(
     from supersam.profile.table import write_rows
 
     found = find_runtime(runtime)
-    if found.exporter != "none":
-        _export(plan)
+    if found.exporter != "none" and _export(plan):
+        wait = max(wait, SETTLE_S)
     core = machine.pin()  # first, so that the clock that is looked at is that of this core
     forced = machine.require_quiet(force, wait)
     items = plan.items
@@ -152,17 +159,19 @@ def _measure_here(
     return table
 
 
-def _export(plan: "Plan") -> None:
+def _export(plan: "Plan") -> bool:
+    """Fill the cache, and return whether anything was missing."""
     from supersam.profile.onnx_files import export_plan, onnx_of
 
     missing = export_plan(plan)
     if not missing:
         say("every ONNX file is in the cache")
-        return
+        return False
     with _progress("export", len(missing), None) as on_item:
         for item in missing:
             onnx_of(item)
             on_item(item.name)
+    return True
 
 
 @contextmanager

@@ -206,6 +206,13 @@ def _measured_here(
 def _introduce(searching: "Search") -> None:
     from supersam.search.accuracy import ArchiveAccuracy
 
+    for device in searching.problem.devices:
+        table = device.table
+        mode = f", power mode {table.power.mode}" if table.power.mode else ""
+        say(
+            f"{device.name}: {table.device}, {table.runtime} {table.precision}{mode}; latencies {table.method}, grade "
+            f"{table.grade} (supersam devices show {table.name})"
+        )
     source = searching.accuracy
     if isinstance(source, ArchiveAccuracy):
         say(

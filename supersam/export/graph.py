@@ -3,9 +3,11 @@
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +17,16 @@ from torch import Tensor, nn
 
 from supersam.errors import EnvironmentProblem, UsageError
 
+OLDEST = 17  # version of the operators; TensorRT 8.5 and 8.6 read none above (JetPack 5 and 6.0)
+OLDEST_BY_DYNAMO = 18
 
-def exporter() -> str:
+
+def exporter(opset: int | None = None) -> str:
     """Return what makes the files, for headers."""
-    return f"torch.onnx dynamo {metadata.version('torch')}, onnxscript {metadata.version('onnxscript')}"
+    torch_version, of = metadata.version("torch"), "" if opset is None else f", opset {opset}"
+    if opset is not None and opset < OLDEST_BY_DYNAMO:
+        return f"torch.onnx torchscript {torch_version}{of}"
+    return f"torch.onnx dynamo {torch_version}, onnxscript {metadata.version('onnxscript')}{of}"
 
 
 def check_exporter() -> None:
@@ -55,7 +63,7 @@ def to_onnx(
     Args:
         dynamic: for every input a mapping of its dimensions that may have other sizes, as ``torch.export`` has it.
         notes: kept in the file's metadata.
-        opset: version of the operators, 18 at least; None: the exporter's own choice, by which latencies are measured.
+        opset: version of the operators, 17 at least; None: the exporter's own choice.
 
     Raises:
         UsageError: if the exporter cannot write this version.
@@ -63,28 +71,39 @@ def to_onnx(
     for layer in module.modules():
         if isinstance(layer, Attention):  # its fused form has no batch dimension, which the exporter does not take
             layer.fused_attn = False
-    for logger in ("torch.onnx", "onnxscript"):
-        logging.getLogger(logger).setLevel(logging.CRITICAL)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module,
-            inputs,
-            dynamo=True,
-            verbose=False,
-            input_names=inputs_named,
-            output_names=outputs_named,
-            dynamic_shapes=dynamic,
-            opset_version=opset,
-        )
-    assert program is not None
-    model = program.model_proto
+    model = _exported(module, inputs, inputs_named, outputs_named, dynamic, opset)
     written = next(one.version for one in model.opset_import if one.domain == "")
     if opset not in (None, written):
-        raise UsageError(
-            f"the exporter of torch {metadata.version('torch')} cannot write opset {opset}, it wrote {written}"
-        )
+        raise UsageError(f"torch {metadata.version('torch')} cannot export opset {opset}, it wrote {written}")
     for key, value in (notes or {}).items():
         model.metadata_props.add(key=key, value=value)
     content: bytes = model.SerializeToString()
     return content
+
+
+def _exported(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    inputs_named: Sequence[str] | None,
+    outputs_named: Sequence[str] | None,
+    dynamic: tuple[Any, ...] | None,
+    opset: int | None,
+) -> Any:
+    """Return the ``ModelProto``, and keep quiet about it."""
+    for logger in ("torch.onnx", "onnxscript"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    named: dict[str, Any] = {"input_names": inputs_named, "output_names": outputs_named, "opset_version": opset}
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+        warnings.simplefilter("ignore")
+        if opset is None or opset >= OLDEST_BY_DYNAMO:
+            program = torch.onnx.export(module, inputs, dynamo=True, verbose=False, dynamic_shapes=dynamic, **named)
+            assert program is not None
+            return program.model_proto
+        import onnx
+
+        sizes = zip(inputs_named or (), dynamic or (), strict=False)
+        axes = {name: {axis: dimension.__name__ for axis, dimension in of.items()} for name, of in sizes if of}
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.onnx"
+            torch.onnx.export(module, inputs, file, dynamo=False, dynamic_axes=axes, **named)
+            return onnx.load(file)

@@ -31,7 +31,8 @@ def import_csv(path: Path, conditions: Conditions) -> LatencyTable:
     wrong = [column for column in NEEDED if column not in columns] or [c for c in columns if c not in KNOWN]
     if wrong:
         known = f"columns are {', '.join(KNOWN)}, of which name and ms are needed"
-        raise DamagedError(f"{path}:1: {known}; look at {wrong[0]!r}")
+        there = ", ".join(map(repr, columns)) or "nothing"
+        raise DamagedError(f"{path}:1: {known}, separated by commas; there is {there}; look at {wrong[0]!r}")
     entries: dict[str, Entry] = {}
     networks: dict[str, Network] = {}
     for line, row in rows:

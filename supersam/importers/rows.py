@@ -17,7 +17,7 @@ def read_rows(path: Path) -> tuple[Sequence[str], Iterator[tuple[int, dict[str, 
     """
     reader = csv.DictReader(read_text(path).splitlines())
     try:
-        columns = reader.fieldnames or ()
+        reader.fieldnames = columns = [name.strip() for name in reader.fieldnames or ()]
     except csv.Error as problem:
         raise DamagedError(f"{path}:1: {problem}") from problem
     return columns, _rows(path, reader)

@@ -17,7 +17,7 @@ from supersam.latency.format import (
     Transfer,
 )
 from supersam.latency.grade import best_grade, variation_pct
-from supersam.latency.read import load_table, parse_table, read_table, shipped_tables
+from supersam.latency.read import alias_of, load_table, parse_table, read_table, shipped_tables
 from supersam.latency.space_latency import Latencies, SpaceLatency
 from supersam.latency.table import SCHEMA, Latency, LatencyTable
 from supersam.space.terms import space_parts
@@ -39,6 +39,7 @@ __all__ = [
     "Runtime",
     "SpaceLatency",
     "Transfer",
+    "alias_of",
     "best_grade",
     "conformal_quantile",
     "fit_composition",

@@ -124,3 +124,14 @@ def load_table(device: str, folder: Path | None = None) -> LatencyTable:
         f"unknown device {device!r}.{suggest(device, names)} Devices: {', '.join(sorted(names))}. "
         "List them with: supersam devices; add your own with: supersam profile --device NAME"
     )
+
+
+def alias_of(name: str) -> str | None:
+    """Return the shipped table that has this other name, if one has."""
+    for path in shipped_tables().values():
+        try:
+            if name in read_table(path).aliases:
+                return path.stem
+        except LatencyTableError:
+            continue
+    return None

@@ -632,7 +632,10 @@ def refuse_another_mode(folder: Folder, state: Any) -> None:
     now = mode_of(state)
     changed = [f"{key} is {now[key]!r} and was {begun[0].get(key)!r}" for key in now if now[key] != begun[0].get(key)]
     if changed:
-        raise Refusal("the device is not in the mode this measurement began in: " + ", ".join(changed))
+        raise Refusal(
+            "the device is not in the mode this measurement began in: {}; to measure anew in this one, remove {} here "
+            "and the table's .partial.jsonl on the other machine".format(", ".join(changed), folder.path)
+        )
 
 
 def check(folder: Folder) -> dict[str, Any]:

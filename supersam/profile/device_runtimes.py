@@ -8,7 +8,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,22 @@ class DeviceRuntime:
     least_s: float = 0.3  # of timed runs of a network in a round
     least_samples: int = 30
     warm_up_s: float = 0.5
+
+    def with_opset(self, opset: int | None) -> "DeviceRuntime":
+        """Return the runtime with ONNX files of a version of the operators.
+
+        Raises:
+            UsageError: if its files are not ONNX.
+        """
+        if opset is None:
+            return self
+        if self.convert is not _onnx:
+            raise UsageError(f"--opset is for runtimes that read ONNX, {self.name} does not")
+        return replace(
+            self,
+            convert=lambda item, precision: onnx_of(item, opset),
+            exporter=lambda: onnx_exporter(opset),
+        )
 
     def check(self, precision: str) -> None:
         """Refuse what cannot be converted.

@@ -8,7 +8,7 @@ from supersam.errors import EnvironmentProblem, UsageError
 
 LOST = 255  # what ssh ends with when the link, not the command, failed
 QUIET = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=5", "ServerAliveCountMax=3")
-HOPELESS = ("Permission denied", "Host key verification failed", "Could not resolve", "Bad configuration option")
+NOT_LET_IN = ("Permission denied", "Host key verification failed")
 
 
 class LinkLost(EnvironmentProblem):
@@ -72,11 +72,16 @@ class Link:
         said = (done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
         if done.returncode != LOST:
             raise EnvironmentProblem(self._refusal(done.returncode, command[0], said))
-        if any(word in said for word in HOPELESS):
+        where = " ".join([*port, self.target.address])
+        if any(word in said for word in NOT_LET_IN):
             raise EnvironmentProblem(
                 f"{self.target.address} does not let ssh in without a password ({said}); "
-                f"try: ssh-copy-id {self.target.address}, and once: ssh {self.target.address}"
+                f"try: ssh-copy-id {where}, and once: ssh {where}"
             )
+        if "Could not resolve" in said:
+            raise EnvironmentProblem(f"there is no host {self.target.address} ({said}); is it spelt right, and on?")
+        if "onfiguration option" in said or "keyword" in said:
+            raise EnvironmentProblem(f"ssh does not take the options it was given ({said})")
         raise LinkLost(f"{self.target.address} does not answer ({said})")
 
     def _refusal(self, code: int, program: str, said: str) -> str:

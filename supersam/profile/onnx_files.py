@@ -15,18 +15,21 @@ FORM = 1  # raised when supersam.profile.modules builds something else for the s
 WEIGHTED = ("Conv", "Gemm", "MatMul")  # their second input is the weight
 
 
-def onnx_of(item: Item) -> bytes:
+def onnx_of(item: Item, opset: int | None = None) -> bytes:
     """Return the ONNX model of an item: one image in, one tensor out.
+
+    Args:
+        opset: version of the operators; None: the exporter's own choice.
 
     Raises:
         EnvironmentProblem: if the packages for it are missing.
     """
     check_exporter()
     if item.architecture is not None:
-        return _kept(item.architecture.to_json(), item)
+        return _kept(item.architecture.to_json(), item, opset)
     if len(item.parts) == 1:
-        return _kept(item.name, item)
-    return _row(item)
+        return _kept(item.name, item, opset)
+    return _row(item, opset)
 
 
 def export_plan(plan: Plan) -> list[Item]:
@@ -41,23 +44,23 @@ def _content(item: Item) -> str:
     return item.name if item.architecture is None else item.architecture.to_json()
 
 
-def _kept(content: str, item: Item) -> bytes:
+def _kept(content: str, item: Item, opset: int | None) -> bytes:
     """Return the model from the cache, or export it into the cache."""
-    path = _path(content)
+    path = _path(content, opset)
     if not path.is_file():
         from supersam.profile.modules import build_item
 
-        write_atomically(path, to_onnx(*build_item(item)))
+        write_atomically(path, to_onnx(*build_item(item), opset=opset))
     return path.read_bytes()
 
 
-def _path(content: str) -> Path:
-    key = hashlib.sha256(f"{content}\n{_maker()}".encode()).hexdigest()[:24]
+def _path(content: str, opset: int | None = None) -> Path:
+    key = hashlib.sha256(f"{content}\n{_maker(opset)}".encode()).hexdigest()[:24]
     return cache_dir() / "onnx" / f"{key}.onnx"
 
 
-@lru_cache(maxsize=1)
-def _maker() -> str:
+@lru_cache
+def _maker(opset: int | None) -> str:
     """Return everything besides an item's name that decides how its model looks."""
     import supersam
 
@@ -66,10 +69,10 @@ def _maker() -> str:
     digest = hashlib.sha256()
     for source in sources:
         digest.update(source.read_bytes())
-    return f"{FORM} {exporter()} timm {metadata.version('timm')} {digest.hexdigest()}"
+    return f"{FORM} {exporter(opset)} timm {metadata.version('timm')} {digest.hexdigest()}"
 
 
-def _row(item: Item) -> bytes:
+def _row(item: Item, opset: int | None) -> bytes:
     import onnx
     from onnx import compose
 
@@ -79,7 +82,7 @@ def _row(item: Item) -> bytes:
     row: Any = None
     for place, part in enumerate(item.parts):
         number = copies[part] = copies.get(part, -1) + 1
-        model = onnx.load_from_string(_kept(part.key, Item((part,))))
+        model = onnx.load_from_string(_kept(part.key, Item((part,)), opset))
         _scale(model, 1 + number * WEIGHT_STEP)
         model = compose.add_prefix(model, f"{place}/")
         if row is not None:

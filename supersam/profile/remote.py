@@ -43,6 +43,7 @@ class Job:
     least_samples: int = 30
     warm_up_s: float = 0.5
     limit_s: float = 1800.0  # after which a program is given up
+    opset: int | None = None  # of ONNX files, where one was asked for
 
     def file(self, name: str) -> str:
         """Return the name of a network's file."""
@@ -76,6 +77,7 @@ class Job:
             "items": [{"name": name, "file": self.file(name)} for name in self.names],
             "sentinel": self.names.index(self.sentinel),
             "steps": self.steps(),
+            **({} if self.opset is None else {"opset": self.opset}),
         }
         identity = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
         return {**content, "id": identity, "program": program, "limit_s": self.limit_s}
@@ -143,8 +145,11 @@ def measure_on(
     device.install()
     state = device.ask("check")
     forced = _overruled(target, state, force)
-    for line in state["advice"]:
-        say(f"clocks are not locked; on the device: {line}")
+    say(f"networks and measurements lie in {device.folder} on {target.address}")
+    if state["advice"] and begun is None:
+        say("clocks are not locked, so the table's grade will be B at best; to lock them, stop here and type there:")
+    for line in state["advice"] if begun is None else ():
+        say(f"  {line}")
     if state["journal_bytes"] < (journal.stat().st_size if journal.exists() else 0) and not state["running"]:
         device.send({"journal.jsonl": journal.read_bytes()})  # the device was wiped
     device.send_models(set(state["missing"]), model_of, on_progress)

@@ -38,6 +38,7 @@ class Wanted:
     threads: int = 1
     rounds: int = 3
     options: tuple[str, ...] = ()
+    opset: int | None = None  # of ONNX files; None: the exporter's own choice
 
     def counts_cpu_time(self, runtime: DeviceRuntime) -> bool:
         """Return whether CPU time counts: where it is asked for and told, and the CPU is what computes."""
@@ -84,12 +85,12 @@ def profile_remote(
         EnvironmentProblem: if the device does not answer, is busy, in another mode, or can measure nothing.
         UsageError: if the runtime or the precision is unknown.
     """
-    runtime = device_runtime(wanted.runtime)
+    runtime = device_runtime(wanted.runtime).with_opset(wanted.opset)
     precision = wanted.precision or runtime.precisions[0]
     runtime.check(precision)
     counts_cpu = wanted.counts_cpu_time(runtime)
     if wanted.clock == "cpu" and not counts_cpu:
-        say(f"{wanted.runtime} tells no CPU time of what computes; its own clock counts")
+        say(f"times are by the runtime's own clock; {wanted.runtime} tells no CPU time of what computes")
     items = {item.name: item for item in (plan.sentinel, *plan.items)}
     measured = Measured()
 
@@ -142,6 +143,7 @@ def _job(runtime: DeviceRuntime, wanted: Wanted, precision: str, names: tuple[st
         rounds=runtime.builds * math.ceil(wanted.rounds / runtime.builds),  # as many of each build
         threads=wanted.threads if runtime.kind == "cpu" else None,
         options=wanted.options,
+        opset=wanted.opset,
         least_s=runtime.least_s,
         least_samples=runtime.least_samples,
         warm_up_s=runtime.warm_up_s,
@@ -202,6 +204,7 @@ def _header(
 ) -> dict[str, Any]:
     state = states[0]
     command = f"supersam profile --device {device} --space {plan.space.name} --ssh ... --runtime {wanted.runtime}"
+    command += "" if wanted.opset is None else f" --opset {wanted.opset}"
     host: dict[str, Any] = {key: state[key] for key in HOST_FACTS if state.get(key)}
     fingerprint = hashlib.sha256("\n".join(f"{key} {value}" for key, value in host.items()).encode()).hexdigest()
     heat = [max(one["temperatures_c"].values()) for one in states if one["temperatures_c"]]

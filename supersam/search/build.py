@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from supersam.errors import DamagedError, UsageError
+from supersam.errors import DamagedError, MissingError, UsageError
 from supersam.latency import load_table, read_table
 from supersam.results import Run, load_archive
 from supersam.search.accuracy import AccuracySource, ArchiveAccuracy
@@ -147,7 +147,13 @@ def _measured(question: dict[str, Any], problem: Problem, objective: Objective) 
             "train it (supersam train) and give --weights FILE"
         )
     data, split, prompts = Path(wanted["data"]), wanted["split"], list(wanted["prompts"])
-    packs, calibration = open_packs(data, split), open_packs(data, "train-fit")
+    packs = open_packs(data, split)
+    try:
+        calibration = open_packs(data, "train-fit")
+    except MissingError as missing:
+        raise MissingError(
+            f"{missing}; a search takes BatchNorm statistics from the split train of its data"
+        ) from missing
     objective.check([*(pack.name for pack in packs), *prompts])
     protocol = {
         "weights_sha256": file_sha256(path),

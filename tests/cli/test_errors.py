@@ -52,6 +52,10 @@ SEARCH = ["search", "--device", "jetson-orin", "--budget", "30ms"]
         (["teacher", "cache", "nowhere.yaml"], 4, "there is no training configuration"),
         (["profile", "--device", "x", "--runtime", "tensorflow"], 2, "onnxruntime, torch"),
         (["profile", "--device", "jetson-agx-orin"], 2, "--overwrite"),
+        (["profile", "--device", "jetson-orin"], 2, "another name of the table jetson-agx-orin"),
+        (["profile", "--device", "x", "--opset", "17"], 2, "--opset is for --ssh"),
+        (["profile", "--device", "x", "--ssh", "a@b", "--runtime", "litert", "--opset", "17"], 2, "read ONNX"),
+        ([*SEARCH, "--out", "/proc/nowhere/run"], 5, "/proc/nowhere"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_its_exit_code(supersam, arguments, code, message):

@@ -76,6 +76,14 @@ def test_where_nothing_measured_meets_the_budget_the_best_is_predicted(capsys):
     assert [line.split()[1] for line in marked] == [candidates[0].digest]
 
 
+def test_an_interval_that_nobody_knows_is_not_shown_as_none(capsys):
+    bare = made(1, 3.0, 0.6)
+    known = Candidate(bare.architecture, bare.accuracy, Latency(3.0, 2.5, 3.6, "measured"))
+    for candidate, shown in ((bare, "3 [not known] measured"), (known, "3 [2.5-3.6] measured")):
+        _search_view.show_front([candidate.to_dict()], None)
+        assert shown in capsys.readouterr().out
+
+
 def test_the_command_that_goes_on_says_all_that_is_not_in_the_run():
     run = Run(Path("runs/my run"))
     start = "supersam search --out 'runs/my run' --resume --trials 9"

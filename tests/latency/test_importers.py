@@ -322,6 +322,14 @@ def test_bad_row_of_a_plain_csv_is_told_with_its_line(tmp_path: Path, tells: Tel
         import_csv(path, Conditions("own"))
 
 
+def test_columns_that_are_not_understood_are_shown(tmp_path: Path, tells: Tells) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text("name;ms\nmobilesam;12.5\n")
+
+    with tells(DamagedError, "own.csv:1", "separated by commas", "there is 'name;ms'"):
+        import_csv(path, Conditions("own"))
+
+
 @pytest.mark.parametrize("head", ["name,time", "ms", "name,ms,speed", ""])
 def test_unknown_or_missing_column_is_told(tmp_path: Path, tells: Tells, head: str) -> None:
     path = tmp_path / "own.csv"
@@ -336,7 +344,7 @@ def test_unknown_or_missing_column_is_told(tmp_path: Path, tells: Tells, head: s
 
 def test_table_of_whole_networks_predicts_nothing_and_says_so(tmp_path: Path, tells: Tells) -> None:
     path = tmp_path / "own.csv"
-    path.write_text("name,ms\nmobilesam,12.5\n")
+    path.write_text("name, ms\nmobilesam,12.5\n")
     table = import_csv(path, Conditions("own"))
 
     with tells(MissingEntryError, "own"):

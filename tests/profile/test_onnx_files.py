@@ -59,7 +59,7 @@ def test_every_part_is_exported_once(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("SUPERSAM_CACHE", str(tmp_path))
     exported: list[str] = []
     export = onnx_files.to_onnx
-    monkeypatch.setattr(onnx_files, "to_onnx", lambda *a: exported.append("part") or export(*a))
+    monkeypatch.setattr(onnx_files, "to_onnx", lambda *a, **k: exported.append("part") or export(*a, **k))
 
     for copies in (1, 2, 6):
         onnx_of(Item((REPVIT,) * copies))
@@ -70,7 +70,7 @@ def test_every_part_is_exported_once(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 def test_what_lacks_in_the_cache_is_listed(space: StagedSpace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SUPERSAM_CACHE", str(tmp_path))
-    monkeypatch.setattr(onnx_files, "to_onnx", lambda module, x: b"a model")
+    monkeypatch.setattr(onnx_files, "to_onnx", lambda module, x, opset: b"a model")
     plan = plan_items(space, networks=2)
 
     missing = export_plan(plan)
@@ -84,9 +84,21 @@ def test_what_lacks_in_the_cache_is_listed(space: StagedSpace, monkeypatch: pyte
 
 def test_other_versions_have_files_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     before = onnx_files._path(REPVIT.key)
-    monkeypatch.setattr(onnx_files, "_maker", lambda: "another torch")
+    assert onnx_files._path(REPVIT.key, 17) != before
+    monkeypatch.setattr(onnx_files, "_maker", lambda opset: "another torch")
 
     assert onnx_files._path(REPVIT.key) != before
+
+
+def test_a_row_of_an_older_version_computes_what_torch_does() -> None:
+    item = Item(ROWS["vit"])
+    module, x = build_item(item)
+
+    content = onnx_of(item, opset=17)
+
+    with torch.inference_mode():
+        np.testing.assert_allclose(run_onnx(content, x), module(x).numpy(), atol=1e-4, rtol=1e-4)
+    assert {one.version for one in onnx.load_from_string(content).opset_import} == {17}
 
 
 def test_whole_encoder_of_all_block_types_computes_what_torch_does(four_types: Architecture) -> None:

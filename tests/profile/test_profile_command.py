@@ -144,7 +144,7 @@ def test_interrupted_measurement_keeps_its_journal_and_goes_on(command: Command,
 def test_export_only_fills_the_cache_and_times_nothing(
     command: Command, board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_files, "to_onnx", lambda module, x: b"a model")
+    monkeypatch.setattr(onnx_files, "to_onnx", lambda module, x, opset: b"a model")
 
     first, second = command("--export-only"), command("--export-only")
 

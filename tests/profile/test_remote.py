@@ -352,14 +352,15 @@ def test_link_that_comes_back_in_time_is_not_even_an_error(
             board.up()
 
     def cut(stage: str, done: int, total: int, name: str) -> None:
-        if stage == "measuring" and not lines:
+        if stage == "measuring" and len(lines) == 1:
             board.down()
 
     found = measure_on(board.target, JOB, model_of, journal, force=True, on_progress=cut, say=say)
 
     assert found.complete
-    assert len(lines) == 2
-    assert lines[1] == "the device answers again"
+    assert len(lines) == 3
+    assert lines[0].startswith("networks and measurements lie in ")
+    assert lines[2] == "the device answers again"
 
 
 def test_killed_agent_is_told_and_goes_on_behind_its_last_line(board: Board, journal: Path) -> None:
@@ -467,6 +468,24 @@ def test_stranger_is_told_how_to_get_in(board: Board, journal: Path, tells: Tell
 
     with tells(EnvironmentProblem, "ssh-copy-id"):
         measure_on(board.target, JOB, model_of, journal)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("ssh: Could not resolve hostname orinn: Name or service not known", "there is no host me@orinn"),
+        ("command-line: line 0: Bad configuration option: foo", "does not take the options it was given"),
+        ("me@orinn: Permission denied (publickey).", "ssh-copy-id -p 2222 me@orinn"),
+    ],
+)
+def test_what_keeps_ssh_out_is_told_as_what_it_is(
+    said: str, told: str, monkeypatch: pytest.MonkeyPatch, tells: Tells
+) -> None:
+    ended = subprocess.CompletedProcess([], 255, b"", f"{said}\n".encode())
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: ended)
+
+    with tells(EnvironmentProblem, told):
+        Link(Target("me@orinn", 2222)).run("true")
 
 
 def test_device_that_is_off_is_told(board: Board, journal: Path, tells: Tells) -> None:
