@@ -4,6 +4,8 @@ The check of the Host stops DNS rebinding: a page of another site whose name is 
 otherwise read everything this server shows. The check of the Origin stops the forms of other sites.
 """
 
+import socket
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import dash
@@ -11,18 +13,22 @@ from dash import Dash
 from flask import Flask, Response, abort, request
 
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+WILDCARDS = ("0.0.0.0", "::", "")  # every interface, so browsers say whatever this machine is called
 ANYTHING = "<path:path>"  # dash's route for its pages, whatever their path
 
 
 def protect(app: Dash, host: str) -> None:
     """Refuse requests for or from other names than this machine's and ``host``, and send the security headers."""
-    allowed = LOCAL_NAMES | {host.lower().strip("[]")}
+    allowed, wild = _names(host), host in WILDCARDS
 
     def refuse_foreign_names() -> None:
         origin = request.headers.get("Origin")  # browsers send it with what may change something
         asked = [request.host] if origin is None else [request.host, origin.partition("://")[2]]
-        if not allowed.issuperset(map(requested_name, asked)):
-            abort(403)
+        strangers = [
+            name for name in map(requested_name, asked) if not (name in allowed or (wild and _is_address(name)))
+        ]
+        if strangers:
+            abort(403, f"This dashboard answers to {', '.join(sorted(allowed))}, not to {strangers[0]}.")
 
     def finish(response: Response) -> Response:
         if response.status_code == 200 and is_unknown():
@@ -35,6 +41,20 @@ def protect(app: Dash, host: str) -> None:
     server: Flask = app.server
     server.before_request(refuse_foreign_names)
     server.after_request(finish)
+
+
+def _names(host: str) -> frozenset[str]:
+    """Return the names that browsers may say for a server that listens on ``host``."""
+    own = {socket.gethostname(), socket.getfqdn()} if host in WILDCARDS else {host}
+    return LOCAL_NAMES | {name.lower().strip("[]") for name in own if name}
+
+
+def _is_address(name: str | None) -> bool:
+    """Return whether a name is an IP address, which no site can point elsewhere."""
+    try:
+        return name is not None and bool(ip_address(name))
+    except ValueError:
+        return False
 
 
 def requested_name(host: str) -> str | None:

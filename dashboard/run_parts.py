@@ -1,6 +1,7 @@
 """The parts of the page of a run beside its figures: state, trials, workers, importances and the table."""
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 import numpy as np
 from dash import dcc, get_relative_path, html
@@ -28,7 +29,7 @@ def links(sources: Sequence[Source], chosen: Source) -> html.Div:
     shown = [
         dcc.Link(
             source.label,
-            href=f"{get_relative_path('/run')}?source={source.key}",
+            href=f"{get_relative_path('/run')}?source={quote(source.key)}",
             className="button chosen" if source.key == chosen.key else "button",
         )
         for source in sources
@@ -48,7 +49,7 @@ def state(found: Progress, source: Source) -> list[html.P | html.Code]:
     if found.problem:
         parts.append(html.P(f"States of trials are not known: {found.problem}", className="notice"))
     if has_ended_badly:
-        parts.append(html.P("Continue it with its own command and --resume, for example:"))
+        parts.append(html.P("Continue it (with --storage URL, if it was begun with one):"))
         parts.append(html.Code(components.command(resume(source)), className="command"))
     return parts
 
@@ -63,16 +64,13 @@ def _best(found: Progress, source: Source) -> list[html.P]:
 
 
 def _explore(source: Source, candidate: Candidate) -> dcc.Link:
-    address = f"{get_relative_path('/')}?source={source.key}&subnet={candidate.digest}"
+    address = f"{get_relative_path('/')}?source={quote(source.key)}&subnet={candidate.digest}"
     return dcc.Link(html.Code(candidate.digest), href=address)
 
 
 def resume(source: Source) -> str:
-    """Return the command that continues a run."""
-    asked = source.asked
-    device = f" --device {asked.device}" if asked.device else ""
-    budget = f" --budget {asked.budget_ms:g}ms" if asked.budget_ms else ""
-    return f"supersam search{device}{budget} --out {source.argument} --resume"
+    """Return the command that continues a run: what it was asked stands in its folder."""
+    return f"supersam search --resume --out {source.argument}"
 
 
 def reference(found: Curves) -> str:

@@ -47,9 +47,9 @@ EVALUATION_S = 30.0
 TICKS = os.sysconf("SC_CLK_TCK")
 PROXY = (
     "import sys, warnings; warnings.simplefilter('ignore')\n"
-    "from optuna.storages import run_grpc_proxy_server\n"
+    "from optuna.storages import get_storage, run_grpc_proxy_server\n"
     "from supersam.search.storage import open_storage\n"
-    "run_grpc_proxy_server(open_storage(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]))"
+    "run_grpc_proxy_server(get_storage(open_storage(sys.argv[1])), host='127.0.0.1', port=int(sys.argv[2]))"
 )
 
 

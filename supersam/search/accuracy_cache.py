@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ def data_fingerprint(data: Path, splits: list[str], packs: "Iterable[Pack]" = ()
         root, whole = data.parent, {data}
         files = list(dict.fromkeys([data, *(path for pack in packs for path in pack.paths)]))
     else:
-        root, files = data, sorted(path for path in data.rglob("*") if path.is_file())
+        root, files = data, sorted(_files(data))
         whole = {path for path in files if _is_annotation(path.relative_to(root), splits)}
     digest = hashlib.sha256()
     for path in files:
@@ -36,6 +36,12 @@ def data_fingerprint(data: Path, splits: list[str], packs: "Iterable[Pack]" = ()
         if path in whole:
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder, also behind links, as the readers follow them."""
+    for parent, _, names in os.walk(folder, followlinks=True):
+        yield from (path for name in names if (path := Path(parent, name)).is_file())
 
 
 def _is_annotation(path: Path, splits: list[str]) -> bool:

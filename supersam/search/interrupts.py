@@ -1,8 +1,8 @@
-"""Ctrl-C at a safe moment.
+"""Ctrl-C and SIGTERM at a safe moment.
 
 A database that is interrupted within a transaction fails in a way of its own, or leaves a thread behind that keeps the
-process from ending. So while a study is read and written Ctrl-C is held back, and takes effect in an evaluation or
-after the present trial. A second Ctrl-C is never held back.
+process from ending. So while a study is read and written they are held back, and take effect in an evaluation or after
+the present trial. A second one is never held back.
 """
 
 import signal
@@ -12,27 +12,29 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupts:
-    """Holds Ctrl-C back within ``with``, but for what is done within ``allowed``; outside of it nothing is changed."""
+    """Holds them back within ``with``, but for what is done within ``allowed``; outside of it nothing is changed."""
 
     def __init__(self) -> None:
         self.wanted = False
         self._allowed = False
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
         if (
             threading.current_thread() is threading.main_thread()
         ):  # others cannot set handlers, nor are they interrupted
-            self._before = signal.signal(signal.SIGINT, self._handle)
+            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
         if kind is None:
             self.check()
 

@@ -295,6 +295,13 @@ class Worker:
                 return
 
     def _objective(self, trial: Trial) -> Sequence[float]:
+        try:
+            return self._evaluated(trial)
+        except optuna.exceptions.UpdateFinishedTrialError as problem:  # given to another worker before it was begun
+            self._taken = True
+            raise NotEvaluated from problem
+
+    def _evaluated(self, trial: Trial) -> Sequence[float]:
         if self._beats:
             self.study._storage.record_heartbeat(trial._trial_id)  # at once: who dies before the first is not noticed
         trial.set_user_attr(WORKER, this_worker())

@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from supersam._processes import end_with_parent
 from supersam.errors import SuperSAMError
 from supersam.results import Run
 from supersam.search.interrupts import Interrupts
@@ -116,6 +117,7 @@ def _work(folder: str, question: dict[str, Any], storage: str | None, n_trials: 
     from supersam.search.build import build
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    end_with_parent()
     try:
         with Interrupts() as interrupts:
             worker = Worker(build(question, Run(Path(folder)), storage=storage), interrupts)

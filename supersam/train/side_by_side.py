@@ -3,14 +3,13 @@
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import torch
+
+from supersam._processes import end_with_parent, interrupt, sigterm_interrupts
 
 _context: list[Any] = []  # of a worker: what all its units share
 
@@ -27,7 +26,7 @@ def side_by_side(
         KeyboardInterrupt: if Ctrl-C or SIGTERM asked for an end.
     """
     spawn = multiprocessing.get_context("spawn")
-    with _sigterm_interrupts(), ProcessPoolExecutor(workers, spawn, _begin, (context,)) as pool:
+    with sigterm_interrupts(), ProcessPoolExecutor(workers, spawn, _begin, (context,)) as pool:
         try:
             running = {pool.submit(_run, work, unit): number for number, unit in enumerate(units)}
             for future in as_completed(running):
@@ -42,15 +41,8 @@ def side_by_side(
 def _begin(context: Any) -> None:
     torch.set_num_threads(1)
     _context[:] = [context]
-    signal.signal(signal.SIGTERM, _interrupt)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(signal.SIGTERM, interrupt)
+    end_with_parent()
 
 
 def _run(work: Callable[..., Any], unit: tuple[Any, ...]) -> Any:
@@ -58,19 +50,3 @@ def _run(work: Callable[..., Any], unit: tuple[Any, ...]) -> Any:
         return work(*unit, _context[0])
     except KeyboardInterrupt:
         os._exit(130)  # else the pool would begin the next unit
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -161,6 +161,53 @@ def test_an_interrupted_search_ends_with_130_and_can_be_continued(tmp_path):
     assert json.loads(resumed.stdout)["n_trials"] >= found + 5
 
 
+def test_searches_started_together_have_folders_of_their_own(tmp_path):
+    command = [sys.executable, "-m", "supersam", *SEARCH, "--trials", "10", "--json"]
+    started = [
+        subprocess.Popen([*command, "--seed", str(seed)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for seed in range(3)
+    ]
+
+    answers = [json.loads(one.communicate(timeout=120)[0]) for one in started]
+
+    assert {answer["run"] for answer in answers} == {f"runs/search-{number}" for number in (1, 2, 3)}
+    for answer in answers:
+        assert answer["n_trials"] == 10
+
+
+def test_workers_end_with_the_search_that_started_them(tmp_path):
+    command = [sys.executable, "-m", "supersam", *SEARCH, "--trials", "100000", "--workers", "2", "--out", "run"]
+    searching = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    candidates = tmp_path / "run" / "candidates.jsonl"
+    while not (candidates.is_file() and candidates.stat().st_size):
+        assert searching.poll() is None
+        time.sleep(0.1)
+    workers = children(searching.pid)
+
+    searching.kill()  # which it cannot hear of
+    searching.wait()
+
+    assert len(workers) >= 2
+    ends = time.monotonic() + 60
+    while any(parent(pid) is not None for pid in workers):
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+
+
+def children(pid):
+    """Return the processes that a process has started and that have not ended."""
+    return [child for child in (path.parent.name for path in Path("/proc").glob("[0-9]*/stat")) if parent(child) == pid]
+
+
+def parent(pid):
+    """Return which process started one; None if it has ended, also where nobody has taken notice yet."""
+    try:
+        state, started_by, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state == "Z" else int(started_by)
+
+
 def test_a_reader_that_stops_early_is_no_error():
     command = f"{sys.executable} -m supersam spaces --json | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)

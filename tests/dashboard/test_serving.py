@@ -14,6 +14,7 @@ import pytest
 from waitress.wasyncore import close_all
 
 from dashboard import serve, server
+from dashboard.app import create_app
 from supersam.errors import EnvironmentProblem
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -82,6 +83,28 @@ def test_it_serves_and_says_where_and_prints_nothing(
 
     assert seen == [200, 403]
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "answer"),
+    [
+        ("127.0.0.1", "127.0.0.1:8050", 200),
+        ("127.0.0.1", "192.168.0.7:8050", 403),
+        ("0.0.0.0", "192.168.0.7:8050", 200),
+        ("0.0.0.0", f"{socket.gethostname()}:8050", 200),
+        ("0.0.0.0", "evil.example", 403),
+        ("node17", "node17:8050", 200),
+    ],
+)
+def test_browsers_of_other_machines_are_answered_where_that_was_asked_for(
+    runs: Path, tables: Path, host: str, asked: str, answer: int
+):
+    client = create_app(runs, tables, host=host).server.test_client()
+
+    response = client.get("/", headers={"Host": asked})
+
+    assert response.status_code == answer
+    assert (answer == 200) or b"answers to" in response.data
 
 
 def status(url: str, **headers: str) -> int:

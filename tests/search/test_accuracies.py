@@ -121,6 +121,19 @@ def test_other_annotations_of_the_same_size_are_other_data_in_every_format(tmp_p
     assert data_fingerprint(tmp_path, ["val"]) != before
 
 
+def test_data_behind_a_link_is_known_by_its_content(tmp_path):
+    for name in ("one", "other"):
+        write_pack(tmp_path / name / "pack", n_train=1, n_val=1, side=32)
+        (tmp_path / f"linked-{name}").mkdir()
+        (tmp_path / f"linked-{name}" / "pack").symlink_to(tmp_path / name / "pack")
+    (tmp_path / "other" / "pack" / "annotations" / "instances_val.json").write_text("{}")
+
+    direct, linked = (data_fingerprint(tmp_path / name, ["val"]) for name in ("one", "linked-one"))
+
+    assert direct == linked
+    assert linked != data_fingerprint(tmp_path / "linked-other", ["val"])
+
+
 def test_an_annotation_file_is_known_by_its_content_and_its_images(tmp_path):
     folder = write_pack(tmp_path / "pack", n_train=1, n_val=2, side=32)
     (file,) = (folder / "annotations").glob("*val.json")

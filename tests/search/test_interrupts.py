@@ -1,4 +1,4 @@
-"""Ctrl-C while a study is read and written, in an evaluation, and twice."""
+"""Ctrl-C and SIGTERM while a study is read and written, in an evaluation, and twice."""
 
 import os
 import signal
@@ -9,9 +9,9 @@ from supersam.search.interrupts import Interrupts
 from supersam.search.study import Worker
 
 
-def press() -> None:
+def press(number: int = signal.SIGINT) -> None:
     """Press Ctrl-C; the handler has run when this returns."""
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), number)
 
 
 @pytest.fixture(autouse=True)
@@ -22,12 +22,13 @@ def _not_ignored():
     signal.signal(signal.SIGINT, before)
 
 
-def test_what_must_not_be_interrupted_is_finished_first():
-    done = []
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_must_not_be_interrupted_is_finished_first(number):
+    done, before = [], signal.getsignal(signal.SIGTERM)
 
     def work():
         with Interrupts() as interrupts:
-            press()
+            press(number)
             done.append("transaction")
             interrupts.check()
             done.append("next trial")
@@ -36,6 +37,7 @@ def test_what_must_not_be_interrupted_is_finished_first():
         work()
     assert done == ["transaction"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -207,6 +207,26 @@ def test_a_worker_whose_trial_was_given_to_another_meanwhile_goes_on(space, prob
     assert states.count(TrialState.COMPLETE) == 5
 
 
+def test_a_worker_whose_trial_was_given_away_before_it_began_goes_on(space, problem_of, search_of, truth, monkeypatch):
+    given = []
+
+    def begin(self, *arguments):
+        if not given:
+            given.append(True)
+            self.study.tell(self.study.trials[0].number, state=TrialState.FAIL)
+        return evaluated(self, *arguments)
+
+    evaluated = Worker._evaluated
+    monkeypatch.setattr(Worker, "_evaluated", begin)
+    search = search_of(problem_of(space), truth)
+
+    Worker(search).work(5, quietly)
+
+    states = [trial.state for trial in search.open_study().trials]
+    assert states[0] is TrialState.FAIL
+    assert states.count(TrialState.COMPLETE) == 5
+
+
 def test_a_study_of_another_question_is_refused_before_anything_is_begun(space, problem_of, search_of, tmp_path):
     url = f"journal:///{tmp_path}/shared.journal"
     search_of(problem_of(space, 3.0), storage=url).optimize(2, [], quietly)
