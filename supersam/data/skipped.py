@@ -62,15 +62,18 @@ class Skipped:
         """Return the share of a kind that could not be used, 0 to 1."""
         return self.count(kind) / max(1, self.seen.get(kind, 0))
 
-    def check(self, limit: float) -> None:
+    def check(self, limit: float, least_masks: int = LEAST_MASKS) -> None:
         """Refuse to go on with a broken data set.
+
+        Args:
+            least_masks: before their share is judged; drawn ones come by the image.
 
         Raises:
             DataError: if of 100 or more of a kind, or of 1,000 masks, a larger share than ``limit`` could not be used.
         """
         whole = self._in_all()
         for kind, seen in whole.seen.items():
-            if seen >= (LEAST_MASKS if kind == "mask" else LEAST_SEEN) and whole.share(kind) > limit:
+            if seen >= (least_masks if kind == "mask" else LEAST_SEEN) and whole.share(kind) > limit:
                 reason = max(whole.reasons[kind], key=whole.reasons[kind].__getitem__)
                 raise DataError(
                     f"{whole._phrase(kind)} had to be skipped, more than the {limit:.1%} of max_skipped_share; the "

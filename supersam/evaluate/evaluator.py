@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,18 @@ class PackScores:
     trivial: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     images: list[int] = field(default_factory=list)  # of every mask, the number of its image in the pack
 
+    def standard_error(self) -> float:
+        """Return the standard error of the mean over masks and prompts.
+
+        Masks of one image, and prompts on one mask, are alike, so it is images that count as independent; masks where
+        there is one image only.
+        """
+        of_masks = np.mean(list(self.prompts.values()), axis=0)
+        groups = self.images if len(set(self.images)) > 1 else range(len(of_masks))
+        off = np.bincount(np.unique(groups, return_inverse=True)[1], of_masks - of_masks.mean())
+        correction = len(off) / max(1, len(off) - 1)
+        return float(np.sqrt(correction * np.sum(off**2)) / len(of_masks))
+
 
 @dataclass(frozen=True)
 class Report:
@@ -42,12 +55,13 @@ class Report:
     packs: dict[str, PackScores]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return ``{pack: {prompt: {miou, ci95, n_masks, trivial}}}``."""
+        """Return ``{pack: {prompt: {miou, ci95, n_masks, trivial}}}``; intervals are those over images."""
+        intervals = self.intervals_over_images()
         return {
             pack: {
                 prompt: {
                     "miou": round(float(np.mean(values)), 5),
-                    "ci95": [round(bound, 5) for bound in bootstrap_interval(values)],
+                    "ci95": [round(bound, 5) for bound in intervals[pack][prompt]],
                     "n_masks": len(values),
                     "trivial": {name: round(float(np.mean(found)), 5) for name, found in scores.trivial.items()},
                 }
@@ -66,10 +80,11 @@ class Report:
         }
 
     def accuracy(self) -> Accuracy:
-        """Return the mean over packs and prompts with its 95 % interval over masks."""
+        """Return the mean over packs and prompts with its 95 % interval over images."""
         cells = [values for scores in self.packs.values() for values in scores.prompts.values()]
-        error = np.sqrt(sum(np.var(values, ddof=1) / len(values) for values in cells if len(values) > 1)) / len(cells)
         value = float(np.mean([np.mean(values) for values in cells]))
+        parts = [len(scores.prompts) * scores.standard_error() for scores in self.packs.values()]
+        error = np.sqrt(np.sum(np.square(parts))) / len(cells)
         means = {
             pack: {prompt: round(float(np.mean(values)), 5) for prompt, values in scores.prompts.items()}
             for pack, scores in self.packs.items()
@@ -127,14 +142,15 @@ def calibration_batches(
 ) -> Iterator[Tensor]:
     """Yield about ``count`` inputs, evenly spread over all packs, for ``recalibrate``.
 
-    The order mixes the packs, so that every batch has the mix.
+    The order mixes the packs, so that every batch has the mix. Batches count alike, so their sizes differ by at most 1.
     """
     share = -(-count // len(packs))
     columns = [spread(pack.records, share) for pack in packs]
     records = [column[row] for row in range(share) for column in columns if row < len(column)]
-    for start in range(0, len(records), batch_size):
-        inputs = [_input(record, resolution, cache) for record in records[start : start + batch_size]]
-        yield torch.stack(inputs)
+    n_batches = max(1, -(-len(records) // batch_size))
+    ends = [len(records) * number // n_batches for number in range(n_batches + 1)] if records else []
+    for start, end in pairwise(ends):
+        yield torch.stack([_input(record, resolution, cache) for record in records[start:end]])
 
 
 def embed(model: Sam, record: ImageRecord, resolution: int, cache: ExampleCache | None) -> Embedded:

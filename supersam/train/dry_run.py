@@ -17,12 +17,14 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from supersam.data.loader import inspect
+from supersam.data.skipped import LEAST_SEEN
 from supersam.data.sources import describe
 from supersam.sam.model import Prompts, Sam
 from supersam.space.ops import EMBEDDING
 from supersam.space.parts import count
 from supersam.supernet.supernet import Supernet
 from supersam.train.config import TrainConfig
+from supersam.train.distillation_config import Lesson
 from supersam.train.engine import Workers, gathered, wait, workers
 from supersam.train.folder import check_folder, nearest
 from supersam.train.objective import Outcome
@@ -44,7 +46,7 @@ class PhaseCost:
     steps: int
     gmacs_per_step: float  # mean; forward and backward, encoder and decoder
     decoder_share: float  # of these
-    seconds_per_step: tuple[float, float, float]  # least, median, most of the steps that were tried
+    seconds_per_step: tuple[float, float, float]  # least, median, most by the steps that were tried
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def dry_run(config: TrainConfig) -> Plan:
     with workers(config.engine) as group, _without_a_trace(config, group) as tried:
         run, objective = build(tried, group)
         skipped = inspect(run.feed.sources, LOOKED_AT)
-        skipped.check(config.max_skipped_share)
+        skipped.check(config.max_skipped_share, least_masks=LEAST_SEEN)  # of every image all were looked at
         ends = [math.ceil(phase.until * config.steps) for phase in config.phases]
         stretches = list(zip([0, *ends], ends, strict=False))
         phases = [_cost(run, objective, *stretch) for stretch in stretches]
@@ -138,20 +140,22 @@ def _cost(run: Run, objective: torch.nn.Module, begins: int, ends: int) -> Phase
     encoder = [_encoder_gmacs(plan) for plan in plans]
     decoder = [_decoder_gmacs(run, plan) for plan in plans]
     times = []
-    for step in drawn[:: DRAWN // (TRIED + 1)][: TRIED + 1]:
-        run.step = step
+    arithmetic = [sum(both) for both in zip(encoder, decoder, strict=True)]
+    mean = sum(arithmetic) / DRAWN
+    for number in range(0, DRAWN, DRAWN // (TRIED + 1))[: TRIED + 1]:
+        run.step = step = drawn[number]
         feed = run.feed.batches(step)
         ahead = next(feed) if run.config.engine.loader_workers else None  # workers prepare them beside the training
         started = time.perf_counter()
         train_step(run, objective, ahead or next(feed))
-        times.append(time.perf_counter() - started)
+        # steps differ by resolution, subnets and rounds of clicks: what was timed stands for the mean of the phase
+        times.append((time.perf_counter() - started) * mean / arithmetic[number])
     timed = times[1:]
-    total = sum(encoder) + sum(decoder)
     batches = run.config.engine.accumulate
     return PhaseCost(
         ends - begins,
-        PASSES * batches * total / DRAWN,
-        sum(decoder) / total,
+        PASSES * batches * mean,
+        sum(decoder) / sum(arithmetic),
         (min(timed), statistics.median(timed), max(timed)),
     )
 
@@ -165,8 +169,12 @@ def _encoder_gmacs(plan: StepPlan) -> float:
 
 
 def _decoder_gmacs(run: Run, plan: StepPlan) -> float:
+    settings, distillation = plan.settings, run.config.distillation
     prompts = run.config.points_per_image + run.config.boxes_per_image
-    rounds = 1 + plan.settings.correction_rounds
+    rounds = 1 + settings.correction_rounds if settings.supervised or settings.inplace.masks else 0
+    lesson = distillation.prompts if distillation else None
+    if lesson and lesson.weight_at(settings.progress):
+        rounds += 1 + lesson.rounds
     return plan.images * len(plan.subnets) * rounds * decoder_gmacs(plan.resolution, prompts)
 
 
@@ -186,7 +194,10 @@ def _activation_bytes(run: Run, begins: int, ends: int) -> int:
     """Return what the largest graph of a phase keeps, by running it once."""
     if begins == ends:
         return 0
-    plan = _most_demanding(run, begins, ends)
+    return max(_bytes_of(run, plan) for plan in _most_demanding(run, begins, ends))
+
+
+def _bytes_of(run: Run, plan: StepPlan) -> int:
     largest = run.trained_space.decode(
         {**run.trained_space.encode(run.trained_space.largest()), "resolution": plan.resolution}
     )
@@ -232,17 +243,30 @@ def _saved_bytes(run: Run, forward: Callable[[], Outcome]) -> int:
     return total
 
 
-def _most_demanding(run: Run, begins: int, ends: int) -> StepPlan:
-    """Return a step of a phase with the most pixels and every round of corrections, however seldom that is drawn."""
+def _most_demanding(run: Run, begins: int, ends: int) -> list[StepPlan]:
+    """Return a step of a phase for each set of what is learned in it, with the most pixels and all corrections."""
     config, space = run.config, run.space
-    plan = max((_plan_at(run, step) for step in (begins, ends - 1)), key=lambda plan: plan.settings.supervised)
-    phase = plan.phase
-    weights = resolution_weights(phase, space)
+    weights = resolution_weights(config.phase_at(begins), space)
     images = {side: images_of_batch(config, space, side) for side, weight in weights.items() if weight}
     resolution = max(images, key=lambda side: (images[side] * side**2, side))
-    rounds = phase.correction_rounds if phase.correction_probability else 0
-    settings = replace(plan.settings, correction_rounds=rounds, give_masks=True)
-    return replace(plan, resolution=resolution, images=images[resolution], settings=settings)
+    plans = {}
+    for step in _turns(config, begins, ends):
+        plan = _plan_at(run, step)
+        rounds = plan.phase.correction_rounds if plan.phase.correction_probability else 0
+        settings = replace(plan.settings, correction_rounds=rounds, give_masks=True)
+        learned = settings.supervised, *(lesson.weight_at(settings.progress) > 0 for lesson in _lessons(config))
+        plans[learned] = replace(plan, resolution=resolution, images=images[resolution], settings=settings)
+    return list(plans.values())
+
+
+def _turns(config: TrainConfig, begins: int, ends: int) -> list[int]:
+    """Return the steps of a phase at which a lesson begins or has ended, with the first and the last."""
+    turns = [math.ceil(at * config.steps) for lesson in _lessons(config) for at in (lesson.start, lesson.stop)]
+    return [begins, *(step for step in turns if begins < step < ends), ends - 1]
+
+
+def _lessons(config: TrainConfig) -> list[Lesson]:
+    return config.distillation.lessons if config.distillation else []
 
 
 def _not_counted(run: Run) -> str:

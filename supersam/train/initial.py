@@ -80,9 +80,17 @@ def _scores(
 ) -> Scores:
     if config.reorder == "magnitude":
         return magnitude(layers)
+    _use_statistics_of_batches(encoder)
     if config.reorder == "wanda":
         return wanda(layers, encoder, (batch.images for batch in batches))
     return taylor(layers, (_loss(model, encoder, batch) for batch in batches))
+
+
+def _use_statistics_of_batches(encoder: nn.Module) -> None:
+    """Let BatchNorm normalise each batch by itself: the statistics of a supernet belong to no subnet."""
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = module.running_var = None
 
 
 def _loss(model: Sam, encoder: nn.Module, batch: "Batch") -> Tensor:

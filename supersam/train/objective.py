@@ -37,6 +37,7 @@ class Outcome(NamedTuple):
     """What a subnet did on a batch; only the loss has a graph. A tuple, since FSDP2 looks for tensors in those."""
 
     loss: Tensor  # a scalar
+    alone: Tensor  # the same without what the largest subnet teaches, so that subnets can be compared
     embedding: Tensor  # (B, 256, h, w)
     masks: Masks | None  # the first answers, if anybody asks for them
 
@@ -75,10 +76,11 @@ class Objective(nn.Module):
             loss = loss + settings.supervised * self._supervised(outputs.embedding, batch, masks, settings)
         if target is not None:
             loss = loss + self._distance_to_teacher(outputs, target, settings)
+        alone = loss.detach()
         if largest is not None:
             loss = loss + self._distance_to_largest(outputs.embedding, masks, largest, batch.images, settings.inplace)
         kept = None if masks is None else Masks(masks.logits.detach(), masks.iou.detach())
-        return Outcome(loss, outputs.embedding.detach(), kept)
+        return Outcome(loss, alone, outputs.embedding.detach(), kept)
 
     def teach(self, batch: Batch, settings: Settings) -> Target | None:
         """Return what the teacher says to a batch, if something is learned from one at this point."""

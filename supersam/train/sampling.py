@@ -46,7 +46,7 @@ def with_removal(variables: Choices, probability: float | None) -> Choices:
     for name, allowed in variables.items():
         if name.endswith(".mlp") and 0 in allowed[:1] and len(allowed) > 1:
             kept = allowed[1:]
-            times = max(1, round(1000 * probability)), max(1, round(1000 * (1 - probability) / len(kept)))
+            times = round(1000 * probability), max(1, round(1000 * (1 - probability) / len(kept)))
             weighted[name] = [0] * times[0] + [width for width in kept for _ in range(times[1])]
     return weighted
 

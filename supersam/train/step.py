@@ -63,7 +63,7 @@ def _backward(run: Run, objective: nn.Module, plan: StepPlan, batch: Batch, numb
             (outcome.loss / (len(plan.subnets) * run.config.engine.accumulate)).backward()
         if index == 0 and settings.inplace.active:
             largest = outcome
-        losses[index] = outcome.loss.item()
+        losses[index] = outcome.alone.item()
     return losses
 
 

@@ -124,7 +124,7 @@ def test_score_is_the_mean_over_masks_of_the_overlap(pack: Pack, oracle: Oracle)
     assert report.intervals_over_images()[pack.name]["box"] == bootstrap_interval(expected, images)
     found = report.to_dict()[pack.name]["box"]
     assert found["miou"] == round(float(np.mean(expected)), 5)
-    assert found["ci95"] == [round(bound, 5) for bound in bootstrap_interval(expected)]
+    assert found["ci95"] == [round(bound, 5) for bound in bootstrap_interval(expected, images)]
 
 
 def test_trivial_answers_are_scored_on_the_same_masks(pack: Pack, oracle: Oracle) -> None:
@@ -285,14 +285,28 @@ def test_answers_are_those_of_the_predictor(pack: Pack, patch_sam: Sam) -> None:
 
 
 def test_accuracy_weighs_packs_and_prompts_alike() -> None:
-    report = Report(3, {"a": PackScores({"box": [1.0, 0.0], "point1": [0.5]}), "b": PackScores({"box": [0.25] * 100})})
+    both = {"box": [1.0, 0.0], "point1": [0.5, 0.5]}
+    report = Report(3, {"a": PackScores(both, images=[0, 1]), "b": PackScores({"box": [0.25] * 100}, images=[0] * 100)})
 
     accuracy = report.accuracy()
 
     assert accuracy.value == pytest.approx((0.5 + 0.5 + 0.25) / 3)
-    error = 1.96 * np.sqrt(0.5 / 2) / 3  # the variance of [1, 0] is 0.5; the others do not vary
+    # a's masks have means of 0.75 and 0.25 over the prompts: the mean of both varies by sqrt(0.125 / 2) = 0.25, and
+    # stands for two of three cells; b has one image, of which nothing can be told
+    error = 1.96 * 0.25 * 2 / 3
     assert accuracy.interval == pytest.approx((accuracy.value - error, accuracy.value + error))
     assert accuracy.packs == {"a": {"box": 0.5, "point1": 0.5}, "b": {"box": 0.25}}
+
+
+def test_masks_of_one_image_and_prompts_on_one_mask_are_not_counted_as_independent() -> None:
+    rng = np.random.default_rng(0)
+    of_images = rng.random(20)
+    once = PackScores({"box": of_images.tolist()}, images=list(range(20)))
+    often = {"box": np.repeat(of_images, 50).tolist(), "point1": np.repeat(of_images, 50).tolist()}
+    many = PackScores(often, images=np.repeat(range(20), 50).tolist())
+
+    assert once.standard_error() == pytest.approx(of_images.std(ddof=1) / np.sqrt(20))
+    assert many.standard_error() == pytest.approx(once.standard_error())
 
 
 @pytest.mark.parametrize(
@@ -318,6 +332,13 @@ def test_spread_never_repeats_an_item(count: int) -> None:
 
     assert len(set(found)) == len(found) == count
     assert found == sorted(found)
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(33, [6, 7, 6, 7, 7]), (8, [8]), (9, [4, 5]), (64, [8] * 8)])
+def test_calibration_batches_count_alike(tmp_path: Path, count: int, sizes: list[int]) -> None:
+    packs = load_packs(write_pack(tmp_path / "pack", n_train=count, n_val=1, side=32), "train")
+
+    assert [len(batch) for batch in calibration_batches(packs, 64, count)] == sizes
 
 
 def test_calibration_batches_mix_the_packs(tmp_path: Path) -> None:

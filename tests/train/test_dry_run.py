@@ -16,6 +16,8 @@ from supersam.train.config import TrainConfig
 from supersam.train.dry_run import (
     _activation_bytes,
     _allocated_bytes,
+    _decoder_gmacs,
+    _most_demanding,
     _not_counted,
     decoder_gmacs,
     dry_run,
@@ -139,6 +141,29 @@ def test_memory_is_that_of_the_most_demanding_step_however_seldom_it_comes(chang
     assert kept(correction_rounds=2, correction_probability=1e-9) == pytest.approx(often, rel=0.01)
     assert often > 1.2 * plain
     assert kept(resolution_weights={64: 1.0, 128: 1e-9}) > 1.5 * plain
+
+
+def test_every_set_of_lessons_of_a_phase_is_tried(changed, build_run):
+    def plans(**lessons):
+        distillation = {"teacher": "starter", "subnet": "largest", **lessons}
+        config = changed(steps=30, distillation=distillation, phases=[{"until": 0.9}, {"subnets": "uniform"}])
+        run = SimpleNamespace(
+            config=config, space=run_space, trained_space=run_space, losses_of_subnets=LossModel(run_space)
+        )
+        return _most_demanding(run, 0, 27), run
+
+    run_space = build_run(changed()).space
+    late = {"embedding": {"stop": 0.5}, "prompts": {"start": 0.5, "rounds": 2}, "supervised": 0}
+
+    found, run = plans(**late)
+    decoded = [
+        _decoder_gmacs(run, plan) / (len(plan.subnets) * plan.images * decoder_gmacs(plan.resolution, 2))
+        for plan in found
+    ]
+
+    assert [plan.settings.progress for plan in found] == [0.0, 26 / 30]  # the last of each kind, at the most pixels
+    assert decoded == pytest.approx([0, 3])  # no decoder for the embedding alone, then an answer and two clicks
+    assert len(plans(embedding={}, supervised=0)[0]) == 1
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,8 @@ def test_distillation_in_place_is_zero_between_equals_and_grows_with_its_weight(
         settings = Settings(inplace=Inplace(embedding=embedding, masks=masks))
         return objective(batch, small, settings, largest=largest).loss.item() - own.loss.item()
 
+    taught = objective(batch, small, Settings(inplace=Inplace()), largest=other)
+    assert taught.alone.item() == own.loss.item() < taught.loss.item()  # by which subnets are compared
     assert apart(1.0, 1.0, own) == pytest.approx(0, abs=1e-5)
     of_embedding, of_masks = apart(1.0, 0.0, other), apart(0.0, 1.0, other)
     assert apart(1.0, 1.0, other) > 0.01

@@ -19,6 +19,10 @@ def test_half_of_the_removable_layers_are_left_out_as_in_the_paper():
     assert depth_of_draws(None) > depth_of_draws(0.5) + 1
 
 
+def test_a_probability_of_nothing_removes_nothing():
+    assert depth_of_draws(0.0) == 12
+
+
 def test_the_largest_and_the_smallest_choice_stay_at_the_ends():
     variables = load_space("supersam-vit-b").variables()
 
