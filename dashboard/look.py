@@ -39,7 +39,7 @@ def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
     usual_ms = source.asked.budget_ms if device is usual_device else None
     budget_ms, problem = read_budget(chosen.get("budget"), usual_ms)
     limit = math.inf if budget_ms is None else budget_ms
-    risk = _one_of("risk", chosen.get("risk"), RISKS, notices)
+    risk = _one_of("risk", chosen.get("risk"), RISKS, notices, usual=source.asked.risk)
     overlay = _one_of("choice of published models", chosen.get("zoo"), OVERLAYS, notices)
     rows = _one_of("choice of rows", chosen.get("rows"), ROWS, notices)
     if device.is_throughput:
@@ -54,7 +54,7 @@ def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
     before = _before(devices, device, chosen.get("against"))
     digests = tuple(one.digest for one in compared)
     shown = _Keys(source, device, budget_ms, risk, before, digests, overlay, rows, filters)
-    usual = _Keys(usual_source, usual_device, usual_ms, next(iter(RISKS)))
+    usual = _Keys(usual_source, usual_device, usual_ms, source.asked.risk)
     query = search(shown.as_query(), usual.as_query())
     if not candidates:
         return _nothing_passes(source, listed, devices, contents, filters, notices, query)
@@ -205,8 +205,10 @@ def _device(
     return usual, usual
 
 
-def _one_of(what: str, asked: str | None, known: Mapping[str, str], notices: list[str]) -> str:
-    usual = next(iter(known))
+def _one_of(
+    what: str, asked: str | None, known: Mapping[str, str], notices: list[str], usual: str | None = None
+) -> str:
+    usual = usual or next(iter(known))
     if asked is None or asked in known:
         return asked or usual
     notices.append(f"There is no {what} {asked!r}; known: {', '.join(known)}.")

@@ -17,6 +17,7 @@ from supersam.space import BLOCK_TYPES, AnyArchitecture, Architecture, count
 from .file_cache import Stamp, stamp
 from .filters import blocks_of
 from .part_sums import PartSums
+from .query import RISKS
 
 ARCHIVE = "archive/starter"  # has a slash, so no run's folder has this name
 
@@ -40,6 +41,7 @@ class Asked:
 
     device: str | None = None
     budget_ms: float | None = None
+    risk: str = "upper"  # which end of a latency the budget was compared with, of RISKS
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,11 @@ def _run_source(run: Run) -> Source:
 
 
 def _asked(question: dict[str, Any]) -> Asked:
-    device, budget = question.get("device"), question.get("budget_ms")
+    device, budget, risk = question.get("device"), question.get("budget_ms"), question.get("risk")
     return Asked(
         device if isinstance(device, str) else None,
         float(budget) if isinstance(budget, int | float) and 0 < budget < math.inf else None,
+        risk if risk in RISKS else next(iter(RISKS)),
     )
 
 

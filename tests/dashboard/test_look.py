@@ -1,5 +1,6 @@
 """From the choices of a URL to what is shown."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,18 @@ def test_without_choices_the_run_is_shown_as_it_was_asked_for(data: Data):
     assert found.notices == []
     assert found.front == pareto_front(measured(found))
     assert found.best == best_within(measured(found), 6.0)
+
+
+def test_a_run_that_was_asked_for_medians_is_shown_by_them(runs: Path, tables: Path, no_archive: Path):
+    file = runs / "first" / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"risk": "median"}))
+    data = Data(runs, tables, no_archive)
+
+    found, upper = view(data), view(data, risk="upper")
+
+    assert (found.risk, found.query) == ("median", "")
+    assert dict(parse_qsl(upper.query)) == {"risk": "upper"}
+    assert found.best == best_within(measured(found), 6.0, "median")
 
 
 def test_choices_come_back_in_the_url_and_defaults_do_not(data: Data):
