@@ -22,11 +22,13 @@ def protect(app: Dash, host: str) -> None:
     allowed, wild = _names(host), host in WILDCARDS
 
     def refuse_foreign_names() -> None:
-        origin = request.headers.get("Origin")  # browsers send it with what may change something
-        asked = [request.host] if origin is None else [request.host, origin.partition("://")[2]]
-        strangers = [
-            name for name in map(requested_name, asked) if not (name in allowed or (wild and _is_address(name)))
-        ]
+        asked, origin = (
+            requested_name(request.host),
+            request.headers.get("Origin"),
+        )  # sent with what may change something
+        from_page = asked if origin is None else requested_name(origin.partition("://")[2])
+        known = asked in allowed or (wild and _is_address(asked))
+        strangers = [name for name, fits in ((asked, known), (from_page, from_page in {*allowed, asked})) if not fits]
         if strangers:
             abort(403, f"This dashboard answers to {', '.join(sorted(allowed))}, not to {strangers[0]}.")
 

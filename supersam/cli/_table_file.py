@@ -20,7 +20,7 @@ def table_file(name: str, out: Path | None, overwrite: bool) -> Path:
 
     if not re.fullmatch(NAME, name):
         raise UsageError(f"{name!r} is no name of a table: lower case letters, digits, - and ., such as my-laptop")
-    other = alias_of(name)
+    other = alias_of(name) if out is None else None
     if other is not None:
         raise UsageError(
             f"{name} is another name of the table {other}, which would be hidden; choose a name of your own"

@@ -75,7 +75,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as problem:  # a full disk, a folder that cannot be written
-        if os.environ.get("SUPERSAM_DEBUG"):
+        if os.environ.get("SUPERSAM_DEBUG") or problem.errno is None:
             raise
         where = f"{problem.filename}: " if problem.filename else ""
         print(f"Error: {where}{problem.strerror or problem} (SUPERSAM_DEBUG=1 shows where)", file=sys.stderr)

@@ -77,7 +77,6 @@ def profile(
     from supersam.profile.protocol import Protocol
     from supersam.space import load_space
 
-    file = table_file(device, out, overwrite or export_only)
     of_ssh: dict[str, object] = {
         "--precision": precision,
         "--opset": opset,
@@ -93,6 +92,7 @@ def profile(
     if export_only:
         _export(plan)
         return
+    file = table_file(device, out, overwrite)
     if ssh is not None:
         from supersam.cli._measure_there import measure_there
         from supersam.profile.link import Target
@@ -143,6 +143,7 @@ def _measure_here(
     found = find_runtime(runtime)
     if found.exporter != "none" and _export(plan):
         wait = max(wait, SETTLE_S)
+        say(f"waiting for the machine to become quiet, {wait:.0f} s at most")
     core = machine.pin()  # first, so that the clock that is looked at is that of this core
     forced = machine.require_quiet(force, wait)
     items = plan.items

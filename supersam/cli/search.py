@@ -1,8 +1,8 @@
 """``supersam search``: the most accurate encoder within a latency budget on a device, and the front around it."""
 
 import json as json_module
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -131,19 +131,21 @@ def search(
     _check_options(verify, question, measure, force)
     if measure is not None:
         check_machine(problem, force)
-    with _claimed(run, out is None and not resume) as run:
-        searching = build(question, run, problem, storage)
-        if resume:
-            check_accuracy(completed(run.question()), searching)
-        question[ACCURACY_HASH] = searching.judged_by[ACCURACY_HASH]
-        if resume and accept_changed_tables:
-            accept_tables(question, run, searching)
-        _introduce(searching)
-        if _is_unmet(searching, json):
-            raise typer.Exit(3)
-        searching.check()
-        if not resume:
-            _start(run, question, problem)
+    searching = build(question, run, problem, storage)
+    if resume:
+        check_accuracy(completed(run.question()), searching)
+    question[ACCURACY_HASH] = searching.judged_by[ACCURACY_HASH]
+    if resume and accept_changed_tables:
+        accept_tables(question, run, searching)
+    _introduce(searching)
+    if _is_unmet(searching, json):
+        raise typer.Exit(3)
+    searching.check()
+    if not resume:
+        if out is None:
+            run = _claimed(run.folder.parent)
+            searching = replace(searching, run=run)
+        _start(run, question, problem)
     run.result_file.unlink(missing_ok=True)  # it is no answer any more
     live = LiveLine(run, question, trials, json)
     try:
@@ -282,33 +284,16 @@ def _write(run: "Run", answer: dict[str, Any]) -> None:
     write_atomically(run.result_file, json_module.dumps(answer, indent=1) + "\n")
 
 
-@contextmanager
-def _claimed(run: "Run", by_number: bool) -> Iterator["Run"]:
-    """Make the folder of a run that was not named, or of the next number if another search was faster.
-
-    It is removed again if the search does not begin.
-    """
+def _claimed(home: Path) -> "Run":
+    """Make the folder of the next number; another search that starts now takes another one."""
     from supersam.results import Run
 
-    if not by_number:
-        yield run
-        return
-    home = run.folder.parent
-    was_there = home.exists()
     home.mkdir(parents=True, exist_ok=True)
     while True:
         run = Run(_next_free(home))
         with suppress(FileExistsError):
             run.folder.mkdir()
-            break
-    try:
-        yield run
-    except BaseException:
-        with suppress(OSError):  # it has begun
-            run.folder.rmdir()
-            if not was_there:
-                home.rmdir()
-        raise
+            return run
 
 
 def _next_free(folder: Path) -> Path:

@@ -34,6 +34,11 @@ class PackScores:
     trivial: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     images: list[int] = field(default_factory=list)  # of every mask, the number of its image in the pack
 
+    @property
+    def groups(self) -> list[int] | None:
+        """The image of every mask, which count as independent; None, for the masks themselves, if there is but one."""
+        return self.images if len(set(self.images)) > 1 else None
+
     def standard_error(self) -> float:
         """Return the standard error of the mean over masks and prompts.
 
@@ -41,8 +46,8 @@ class PackScores:
         there is one image only.
         """
         of_masks = np.mean(list(self.prompts.values()), axis=0)
-        groups = self.images if len(set(self.images)) > 1 else range(len(of_masks))
-        off = np.bincount(np.unique(groups, return_inverse=True)[1], of_masks - of_masks.mean())
+        groups = np.unique(self.groups or range(len(of_masks)), return_inverse=True)[1]
+        off = np.bincount(groups, of_masks - of_masks.mean())
         correction = len(off) / max(1, len(off) - 1)
         return float(np.sqrt(correction * np.sum(off**2)) / len(of_masks))
 
@@ -73,9 +78,7 @@ class Report:
     def intervals_over_images(self) -> dict[str, dict[str, tuple[float, float]]]:
         """Return ``{pack: {prompt: (low, high)}}``, resampling images: masks of one image are alike."""
         return {
-            pack: {
-                prompt: bootstrap_interval(values, scores.images or None) for prompt, values in scores.prompts.items()
-            }
+            pack: {prompt: bootstrap_interval(values, scores.groups) for prompt, values in scores.prompts.items()}
             for pack, scores in self.packs.items()
         }
 

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from supersam.errors import EnvironmentProblem, UsageError
 
-OLDEST = 17  # version of the operators; TensorRT 8.5 and 8.6 read none above (JetPack 5 and 6.0)
-OLDEST_BY_DYNAMO = 18
+OLDEST_BY_DYNAMO = 18  # version of the operators; 17, which TensorRT 8.5 and 8.6 read, is for the exporter before
 
 
 def exporter(opset: int | None = None) -> str:

@@ -122,6 +122,7 @@ def measure_on(
     journal: Path,
     *,
     force: bool = False,
+    advise: bool = True,
     on_progress: Progress = lambda stage, done, total, name: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> DeviceJournal:
@@ -131,6 +132,7 @@ def measure_on(
         model_of: makes the file of a network; called only for those that are not on the device yet.
         journal: the copy of the device's journal on this machine.
         force: measure on a busy or throttling device; what was overruled is written down.
+        advise: tell how to lock clocks, if nothing was measured yet.
         say: takes lines for people, such as those to type on the device for locked clocks.
 
     Raises:
@@ -146,9 +148,10 @@ def measure_on(
     state = device.ask("check")
     forced = _overruled(target, state, force)
     say(f"networks and measurements lie in {device.folder} on {target.address}")
-    if state["advice"] and begun is None:
+    advice = state["advice"] if advise and begun is None else ()
+    if advice:
         say("clocks are not locked, so the table's grade will be B at best; to lock them, stop here and type there:")
-    for line in state["advice"] if begun is None else ():
+    for line in advice:
         say(f"  {line}")
     if state["journal_bytes"] < (journal.stat().st_size if journal.exists() else 0) and not state["running"]:
         device.send({"journal.jsonl": journal.read_bytes()})  # the device was wiped

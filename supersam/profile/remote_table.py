@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from supersam.errors import EnvironmentProblem
 from supersam.latency import Device, LatencyTable, Power, Runtime
+from supersam.profile.agent import mode_of
 from supersam.profile.device_runtimes import DeviceRuntime, device_runtime
 from supersam.profile.link import Target
 from supersam.profile.plan import Derivation, Item, Plan
@@ -94,7 +96,7 @@ def profile_remote(
     items = {item.name: item for item in (plan.sentinel, *plan.items)}
     measured = Measured()
 
-    def collect(these: Iterable[Item], file: Path) -> None:
+    def collect(these: Iterable[Item], file: Path, advise: bool = True) -> None:
         items.update((item.name, item) for item in these)
         names = dict.fromkeys([plan.sentinel.name, *(item.name for item in these)])
         job = _job(runtime, wanted, precision, tuple(names), plan.sentinel.name)
@@ -104,6 +106,7 @@ def profile_remote(
             lambda name: runtime.convert(items[name], precision),
             file,
             force=force,
+            advise=advise,
             on_progress=on_progress,
             say=say,
         )
@@ -119,13 +122,29 @@ def profile_remote(
         raise EnvironmentProblem(f"{target.address} could measure no part; the first was {name}: {message}")
     alone = doubtful(left, timings)
     if alone:
-        collect(alone, alone_journal(journal))
+        collect(alone, alone_journal(journal), advise=False)
+        _refuse_two_modes(measured.states, alone_journal(journal))
         timings = _by_item(measured, counts_cpu)
         left = _without(left, measured.failed, [item.name for item in alone])
     sentinel = [_timing(timing, counts_cpu) for timing in measured.timings.get(plan.sentinel.name, [])]
     header = _header(device, plan, wanted, runtime, precision, measured.states)
     table = table_from_timings(left, timings, sentinel, header, tuple(measured.forced))
     return _with_what_is_known(table, measured, runtime), timings
+
+
+def _refuse_two_modes(states: list[dict[str, Any]], journal: Path) -> None:
+    """Refuse parts that were timed alone in another mode than the rest.
+
+    Raises:
+        EnvironmentProblem: naming what to remove.
+    """
+    modes = [mode_of(defaultdict(lambda: None, state)) for state in states]
+    differing = [key for key in modes[0] if any(mode[key] != modes[0][key] for mode in modes)]
+    if differing:
+        raise EnvironmentProblem(
+            f"the device was in two modes while it was measured ({', '.join(differing)}); to measure the parts alone "
+            f"again in the first one, remove {journal} and its folder on the device"
+        )
 
 
 def alone_journal(journal: Path) -> Path:

@@ -40,7 +40,9 @@ def data_fingerprint(data: Path, splits: list[str], packs: "Iterable[Pack]" = ()
 
 def _files(folder: Path) -> Iterator[Path]:
     """Yield every file below a folder, also behind links, as the readers follow them."""
-    for parent, _, names in os.walk(folder, followlinks=True):
+    for parent, children, names in os.walk(folder, followlinks=True):
+        here = Path(parent).resolve()  # a link to a folder that holds it would lead round
+        children[:] = [child for child in children if not here.is_relative_to(Path(parent, child).resolve())]
         yield from (path for name in names if (path := Path(parent, name)).is_file())
 
 

@@ -16,6 +16,7 @@ from supersam.search.study import Search
 from supersam.space import SearchSpace, StagedSpace, ViTSpace, load_space
 
 MASKS_PER_IMAGE = 6
+PROTOCOL = 2  # raised when the same subnet on the same images would be judged otherwise
 ACCURACY_HASH = "accuracy_sha256"  # of the archive, or of data, weights and how is measured
 
 
@@ -103,7 +104,11 @@ def check_accuracy(question: dict[str, Any], search: Search) -> None:
         UsageError: if the archive, the data or the weights were changed.
     """
     if question.get(ACCURACY_HASH) not in (None, search.judged_by[ACCURACY_HASH]):
-        source = "the shipped archive" if question["accuracy"] == "archive" else "its data or weights"
+        source = (
+            "the shipped archive"
+            if question["accuracy"] == "archive"
+            else "its data, its weights or how they are judged"
+        )
         raise UsageError(
             f"{search.run.folder} was begun with other accuracies ({source} changed since), they would not be "
             "comparable; begin a new run (--out)"
@@ -156,6 +161,7 @@ def _measured(question: dict[str, Any], problem: Problem, objective: Objective) 
         ) from missing
     objective.check([*(pack.name for pack in packs), *prompts])
     protocol = {
+        "version": PROTOCOL,
         "weights_sha256": file_sha256(path),
         "data": data_fingerprint(data, [split, "train-fit", "train"], [*packs, *calibration]),
         "split": split,

@@ -18,8 +18,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupts:
     """Holds them back within ``with``, but for what is done within ``allowed``; outside of it nothing is changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, signals: tuple[int, ...] = SIGNALS) -> None:
         self.wanted = False
+        self._signals = signals
         self._allowed = False
         self._before: dict[int, Any] = {}
 
@@ -27,7 +28,7 @@ class Interrupts:
         if (
             threading.current_thread() is threading.main_thread()
         ):  # others cannot set handlers, nor are they interrupted
-            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            self._before = {number: signal.signal(number, self._handle) for number in self._signals}
         return self
 
     def __exit__(

@@ -119,7 +119,7 @@ def _work(folder: str, question: dict[str, Any], storage: str | None, n_trials: 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     end_with_parent()
     try:
-        with Interrupts() as interrupts:
+        with Interrupts((signal.SIGINT,)) as interrupts:  # SIGTERM ends at once: the parent queues the trial again
             worker = Worker(build(question, Run(Path(folder)), storage=storage), interrupts)
             worker.work(n_trials, lambda ledger: None)
             close(worker.study)

@@ -298,6 +298,15 @@ def test_accuracy_weighs_packs_and_prompts_alike() -> None:
     assert accuracy.packs == {"a": {"box": 0.5, "point1": 0.5}, "b": {"box": 0.25}}
 
 
+def test_masks_of_a_single_image_are_all_there_is_to_resample() -> None:
+    report = Report(1, {"a": PackScores({"box": [0.2, 0.4, 0.6, 1.0]}, images=[0] * 4)})
+
+    low, high = report.to_dict()["a"]["box"]["ci95"]
+
+    assert low < 0.55 < high
+    assert report.accuracy().interval[0] < 0.55 < report.accuracy().interval[1]
+
+
 def test_masks_of_one_image_and_prompts_on_one_mask_are_not_counted_as_independent() -> None:
     rng = np.random.default_rng(0)
     of_images = rng.random(20)
