@@ -6,12 +6,15 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
 
 def end_with_parent() -> None:
-    """Send this process a SIGTERM when the one that started it is gone, however that ended."""
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
+    """Send this process a SIGTERM when the one that started it is gone, however that ended; a first one has none."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
@@ -32,8 +35,6 @@ def sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _wait_for_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
+def _end_after(parent: BaseProcess) -> None:
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
