@@ -33,7 +33,9 @@ def export(
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; give a folder for encoder.onnx and decoder.onnx")
     if find_spec("onnxruntime") is None:
-        raise EnvironmentProblem('to compare needs onnxruntime: pip install "supersam[export]"')
+        raise EnvironmentProblem(
+            'an export is compared by ONNX Runtime, which is not installed: pip install "supersam[export]"'
+        )
     check_exporter()
     sam, architecture, record = load_subnet(checkpoint)
     written, notes = {}, _notes(record, architecture.resolution)
