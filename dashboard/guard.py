@@ -22,10 +22,8 @@ def protect(app: Dash, host: str) -> None:
     allowed, wild = _names(host), host in WILDCARDS
 
     def refuse_foreign_names() -> None:
-        asked, origin = (
-            requested_name(request.host),
-            request.headers.get("Origin"),
-        )  # sent with what may change something
+        asked = requested_name(request.host)
+        origin = request.headers.get("Origin")  # browsers send it with what may change something
         from_page = asked if origin is None else requested_name(origin.partition("://")[2])
         known = asked in allowed or (wild and _is_address(asked))
         strangers = [name for name, fits in ((asked, known), (from_page, from_page in {*allowed, asked})) if not fits]

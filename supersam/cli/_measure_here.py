@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from supersam.search.problem import Problem
     from supersam.space import AnyArchitecture
 
-SETTLE_S = 180.0  # a search loads the machine itself; the load that the kernel tells falls slowly
+SETTLE_S = 180.0  # a search or an export loads the machine itself; the load that the kernel tells falls slowly
 FALLBACKS = ("onnxruntime", "torch")  # for tables of runtimes that are not of this machine
 
 

@@ -1,6 +1,7 @@
 """What `extract` and `evaluate` share: which subnet is meant, its weights, its statistics, an image to try it on."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class LoadedSupernet:
     sha256: str
     data: list[str]  # what it was trained on, with licences
 
-    @property
+    @cached_property
     def is_starter(self) -> bool:
         """Whether these are the shipped weights, which alone the shipped statistics belong to."""
         return self.sha256 == file_sha256(starter_dir() / WEIGHTS)

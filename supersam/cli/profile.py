@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from supersam.cli._measure_here import SETTLE_S
 from supersam.cli._output import print_json, say
 from supersam.cli._table_file import table_file
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from supersam.profile.plan import Plan
     from supersam.profile.protocol import Protocol
 
-SETTLE_S = 180.0  # an export loads the machine itself; the load that the kernel tells falls slowly
 REMOTE_PYTHON, REMOTE_FOLDER = "python3", ".cache/supersam/profile"
 
 
