@@ -9,9 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from supersam.errors import SuperSAMError
 from supersam.sam.model import Sam
@@ -127,6 +129,44 @@ def randomise() -> Callable[..., nn.Module]:
         return module
 
     return change
+
+
+class PretendGpu(FakeTensorMode):
+    """Takes shapes and devices through PyTorch's own checks as a GPU would, without values: false and 1."""
+
+    def dispatch(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:  # `item`, `float`, `if tensor`
+            return False if args[0].dtype == torch.bool else 1
+        return super().dispatch(func, types, args, kwargs)
+
+
+@pytest.fixture
+def pretend_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager[None]]:
+    """``with pretend_gpu():`` - modules are made on a GPU that is not there; to mix devices, or read it, is an error.
+
+    Nothing is differentiated, and random numbers are drawn on the CPU: both need a driver.
+    """
+    real = torch.Generator
+
+    class Generator(real):  # type: ignore[misc, valid-type]
+        def __new__(cls, device: object = None) -> Any:
+            return real.__new__(real)
+
+    def numpy(tensor: torch.Tensor) -> Any:
+        if tensor.device.type != "cpu":
+            raise RuntimeError("numpy reads no GPU")
+        return np.zeros(tensor.shape, str(tensor.dtype).removeprefix("torch."))
+
+    @contextmanager
+    def enter() -> Iterator[None]:
+        with PretendGpu(allow_non_fake_inputs=True):
+            yield
+
+    monkeypatch.setattr(torch, "Generator", Generator)
+    monkeypatch.setattr(torch.Tensor, "backward", lambda *_, **__: None)
+    monkeypatch.setattr(nn.Module, "to", lambda module, *_, **__: module)
+    monkeypatch.setattr(FakeTensor, "numpy", numpy, raising=False)
+    return enter
 
 
 @pytest.fixture(scope="session")

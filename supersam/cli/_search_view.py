@@ -83,6 +83,7 @@ def command(
     *,
     verify: int | None = None,
     measure: int | None = None,
+    compute: str = "auto",
 ) -> str:
     """Return the command that continues a run; what it was asked stands in its folder."""
     from supersam.search.storage import is_hidden
@@ -93,6 +94,8 @@ def command(
     for option, most in (("--verify", verify), ("--measure", measure)):
         if most is not None:
             parts += [option, str(most)]
+    if compute != "auto":
+        parts += ["--compute", compute]
     storage = question.get("storage")
     if storage:
         parts += ["--storage", "URL" if is_hidden(storage) else storage]

@@ -24,6 +24,9 @@ def evaluate(
     ] = None,
     prompts: Annotated[str, typer.Option(help="Comma-separated: point1, point3, box.")] = "point1,box",
     limit: Annotated[int | None, typer.Option(min=1, help="Images of each pack; default: all.")] = None,
+    compute: Annotated[
+        str, typer.Option(help="Where it is computed: cpu, cuda, cuda:1, ...; auto is the GPU, if any.")
+    ] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Mean IoU by clicks and boxes, per pack, beside the trivial answers to the box."""
@@ -32,14 +35,21 @@ def evaluate(
 
     from supersam.data.sources import open_packs
     from supersam.evaluate import evaluator
+    from supersam.evaluate.compute import compute_device
 
+    device = compute_device(compute, "--compute")
     packs = open_packs(data, split)
     subnet, architecture, calibration = _load(model, arch, data)
     say(f"{architecture.digest}  {architecture.describe()}\nBatchNorm statistics: {calibration}")
     total = sum(min(limit or len(pack.records), len(pack.records)) for pack in packs)
     ticks = iter(track(range(total), "evaluating", console=Console(stderr=True), transient=True))
     report = evaluator.evaluate(
-        subnet, architecture.resolution, packs, prompts.split(","), limit, on_image=lambda: bool(next(ticks, None))
+        subnet.to(device),
+        architecture.resolution,
+        packs,
+        prompts.split(","),
+        limit,
+        on_image=lambda: bool(next(ticks, None)),
     )
     next(ticks, None)  # the bar ends when its items are asked for once more
     if json:

@@ -71,6 +71,12 @@ def search(
         bool, typer.Option("--halving", help="With --data: give up on architectures after few images.")
     ] = False,
     weights: Annotated[Path | None, typer.Option(help="With --data: supernet weights; default: the starter.")] = None,
+    compute: Annotated[
+        str,
+        typer.Option(
+            help="With --data: where accuracies are computed: cpu, cuda, cuda:1, ...; auto is the GPU, if any."
+        ),
+    ] = "auto",
     measure: Annotated[
         int | None, typer.Option(min=1, metavar="K", help="Then time the K best whole on this machine.")
     ] = None,
@@ -128,10 +134,10 @@ def search(
     check_folder(run, question, resume)
     if resume and not accept_changed_tables:
         check_tables(completed(run.question()), run)
-    _check_options(verify, question, measure, force)
+    _check_options(verify, question, compute, measure, force)
     if measure is not None:
         check_machine(problem, force)
-    searching = build(question, run, problem, storage)
+    searching = build(question, run, problem, storage, compute)
     if resume:
         check_accuracy(completed(run.question()), searching)
     question[ACCURACY_HASH] = searching.judged_by[ACCURACY_HASH]
@@ -149,10 +155,10 @@ def search(
     run.result_file.unlink(missing_ok=True)  # it is no answer any more
     live = LiveLine(run, question, trials, json)
     try:
-        ledger = _optimize(searching, question, workers, trials, live)
+        ledger = _optimize(searching, question, compute, workers, trials, live)
         candidates = _verified(searching, ledger, verify)
     except KeyboardInterrupt:
-        again = command(question, run, trials, workers, verify=verify, measure=measure)
+        again = command(question, run, trials, workers, verify=verify, measure=measure, compute=compute)
         say(f"\nInterrupted, the study is kept. Continue with: {again}")
         raise typer.Exit(130) from None
     finally:
@@ -180,9 +186,13 @@ def _wish(found: dict[str, Any]) -> str:
     return "the limits" if found["budget_ms"] is None else f"{found['budget_ms']:g} ms on {found['device']}"
 
 
-def _check_options(verify: int | None, question: dict[str, Any], measure: int | None, force: bool) -> None:
+def _check_options(
+    verify: int | None, question: dict[str, Any], compute: str, measure: int | None, force: bool
+) -> None:
     from supersam.errors import UsageError
 
+    if compute != "auto" and question["accuracy"] == "archive":
+        raise UsageError("--compute is for accuracies that are measured on images; it needs --data DIR")
     if verify is not None and "measure" not in question["accuracy"]:
         raise UsageError("--verify K evaluates a predicted front; it needs --data DIR and --evaluate N")
     if force and measure is None:
@@ -245,7 +255,9 @@ def _is_unmet(searching: "Search", json: bool) -> bool:
     return True
 
 
-def _optimize(searching: "Search", question: dict[str, Any], workers: int, trials: int, live: Any) -> "Ledger":
+def _optimize(
+    searching: "Search", question: dict[str, Any], compute: str, workers: int, trials: int, live: Any
+) -> "Ledger":
     from supersam.search.starts import starts_of
 
     first = starts_of(searching.problem, getattr(searching.accuracy, "measured", {}))
@@ -254,7 +266,7 @@ def _optimize(searching: "Search", question: dict[str, Any], workers: int, trial
     from supersam.search.workers import optimize_together
 
     searching.prepare(first)
-    return optimize_together(searching, question, workers, trials, live)
+    return optimize_together(searching, question, workers, trials, live, compute=compute)
 
 
 def _verified(searching: "Search", ledger: "Ledger", most: int | None) -> list[Any]:

@@ -58,12 +58,13 @@ def cache(
     """
     from supersam.data.skipped import Skipped
     from supersam.errors import UsageError
+    from supersam.evaluate.compute import compute_device
     from supersam.train import teacher_cache, teacher_cache_fill
     from supersam.train.teachers import load_teacher
 
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}; there are: {', '.join(PRECISIONS)}")
-    chosen = _device(device)
+    chosen = compute_device(device, "--device")
     task = _task(teacher, data, out, split, subnet, flips)
     skipped = Skipped()
     packs = _open(task, skipped)
@@ -147,24 +148,6 @@ def _open(task: _Task, skipped: "Skipped") -> "list[Pack]":
             raise UsageError(f"{source.name} is a stream of tar files; unpack it, or distil without a cache")
         packs.append(source)
     return packs
-
-
-def _device(name: str) -> str:
-    import torch
-
-    from supersam.errors import EnvironmentProblem, UsageError
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except AssertionError as problem:  # torch was built for the CPU alone
-        raise EnvironmentProblem(f"there is no device {name} for this PyTorch; use --device cpu") from problem
-    except RuntimeError as problem:
-        if name.partition(":")[0] in ("cuda", "mps", "xpu"):
-            raise EnvironmentProblem(f"device {name} cannot be used: {str(problem).splitlines()[0]}") from problem
-        raise UsageError(f"unknown device {name!r}; there are cpu, cuda, cuda:1, ... and auto") from problem
-    return name
 
 
 def _fill(

@@ -17,9 +17,9 @@ from supersam.data.transforms import to_input, to_original
 from supersam.errors import UsageError
 from supersam.evaluate.examples import Example, ExampleCache, load_example
 from supersam.evaluate.metrics import bootstrap_interval, iou
-from supersam.predict.predictor import Embedded
+from supersam.predict.predictor import Embedded, answer
 from supersam.results.candidate import Accuracy
-from supersam.sam.model import FRAME, MULTIMASK, Prompts, Sam
+from supersam.sam.model import Sam
 
 Mask = NDArray[np.uint8]
 Logits = Callable[[Embedded, Example], Tensor]
@@ -105,7 +105,7 @@ def evaluate(
     on_image: Callable[[], object] = lambda: None,
     cache: ExampleCache | None = None,
 ) -> Report:
-    """Evaluate a plain model in evaluation mode.
+    """Evaluate a plain model in evaluation mode, where its weights are.
 
     Its encoder is put into channels_last.
 
@@ -158,29 +158,9 @@ def calibration_batches(
 
 def embed(model: Sam, record: ImageRecord, resolution: int, cache: ExampleCache | None) -> Embedded:
     """Encode an image, in the layout that convolutions like."""
-    x = _input(record, resolution, cache)[None].contiguous(memory_format=torch.channels_last)
+    x = _input(record, resolution, cache)[None].to(model.device).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         return Embedded(model, model.image_encoder(x), (record.height, record.width), resolution)
-
-
-def answer(
-    embedded: Embedded,
-    points: NDArray[np.float32] | None = None,
-    labels: NDArray[np.float32] | None = None,
-    boxes: NDArray[np.float32] | None = None,
-    multimask: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Return mask logits (N, M, R/4, R/4) and predicted IoUs (N, M); arguments as those of ``predict_logits``."""
-    scale = FRAME / max(embedded.size)
-
-    def framed(values: NDArray[np.float32] | None, factor: float) -> Tensor | None:
-        return None if values is None else torch.as_tensor(values * factor, dtype=torch.float32)[None]
-
-    wanted = MULTIMASK if multimask else slice(0, 1)
-    with torch.inference_mode():
-        prompts = Prompts(framed(points, scale), framed(labels, 1.0), framed(boxes, scale))
-        masks = embedded.model.decode(embedded.embedding, prompts)
-    return masks.logits[0, :, wanted], masks.iou[0, :, wanted]
 
 
 def enlarge(embedded: Embedded, logits: Tensor) -> Tensor:
@@ -209,7 +189,7 @@ def _score_image(
     embedded = embed(model, record, resolution, cache)
     for chunk in example.chunks(CHUNK):
         for prompt in prompts:
-            predicted = (PROMPTS[prompt](embedded, chunk) > 0).numpy()
+            predicted = (PROMPTS[prompt](embedded, chunk) > 0).cpu().numpy()
             scores.prompts[prompt] += [iou(one, mask) for one, mask in zip(predicted, chunk.masks, strict=True)]
     scores.images += [scores.images[-1] + 1 if scores.images else 0] * len(example.masks)
     for name, values in example.trivial.items():
@@ -225,9 +205,9 @@ def _by_clicks(embedded: Embedded, example: Example, clicks: int) -> Tensor:
     masks, points = example.masks, example.points[:, None]
     labels = np.ones(points.shape[:2], dtype=np.float32)
     logits, scores = answer(embedded, points=points, labels=labels, multimask=True)
-    best = enlarge(embedded, logits[torch.arange(len(masks)), scores.argmax(dim=1)])
+    best = enlarge(embedded, logits[torch.arange(len(masks), device=logits.device), scores.argmax(dim=1)])
     for _ in range(clicks - 1):
-        corrections = [_correction((one > 0).numpy(), mask) for one, mask in zip(best, masks, strict=True)]
+        corrections = [_correction(one, mask) for one, mask in zip((best > 0).cpu().numpy(), masks, strict=True)]
         points = np.concatenate([points, np.stack([point for point, _ in corrections])[:, None]], axis=1)
         added = np.array([[label] for _, label in corrections], dtype=np.float32)
         labels = np.concatenate([labels, added], axis=1)

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 def recalibrate(encoder: nn.Module, batches: Iterable[Tensor]) -> dict[str, Tensor]:
     """Set the BatchNorm statistics of a plain encoder to the means over some batches, and return them by name.
 
-    Works on an extracted encoder, never on the supernet. Without BatchNorm nothing runs.
+    Works on an extracted encoder, where its weights are, never on the supernet. Without BatchNorm nothing runs.
     """
     norms = {name: module for name, module in encoder.named_modules() if isinstance(module, nn.BatchNorm2d)}
     if not norms:
         return {}
     momenta = {name: norm.momentum for name, norm in norms.items()}
-    was_training = encoder.training
+    was_training, device = encoder.training, next(encoder.parameters()).device
     encoder.eval()
     for norm in norms.values():
         norm.reset_running_stats()
@@ -24,7 +24,7 @@ def recalibrate(encoder: nn.Module, batches: Iterable[Tensor]) -> dict[str, Tens
     try:
         with torch.inference_mode():
             for batch in batches:
-                encoder(batch)
+                encoder(batch.to(device))
     finally:
         for name, norm in norms.items():
             norm.momentum = momenta[name]

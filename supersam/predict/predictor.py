@@ -28,8 +28,33 @@ class Embedded:
 def embed(model: Sam, image: NDArray[np.uint8], resolution: int) -> Embedded:
     """Encode an RGB image (H, W, 3) with values 0 to 255."""
     with torch.inference_mode():
-        embedding = model.image_encoder(to_input(image, resolution)[None])
+        embedding = model.image_encoder(to_input(image, resolution)[None].to(model.device))
     return Embedded(model, embedding, (image.shape[0], image.shape[1]), resolution)
+
+
+def answer(
+    embedded: Embedded,
+    points: NDArray[np.float32] | None = None,
+    labels: NDArray[np.float32] | None = None,
+    boxes: NDArray[np.float32] | None = None,
+    multimask: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return mask logits of the padded square and predicted IoUs.
+
+    Shape:
+        - points: (N, P, 2) as (x, y); labels: (N, P); or boxes: (N, 4) as (x0, y0, x1, y1), in pixels of the original
+        - Output: (N, M, R/4, R/4) and (N, M); M is 3 with ``multimask``, else 1
+    """
+    scale, device = FRAME / max(embedded.size), embedded.embedding.device
+
+    def framed(values: NDArray[np.float32] | None, factor: float) -> Tensor | None:
+        return None if values is None else torch.as_tensor(values * factor, dtype=torch.float32, device=device)[None]
+
+    wanted = MULTIMASK if multimask else slice(0, 1)
+    with torch.inference_mode():
+        prompts = Prompts(framed(points, scale), framed(labels, 1.0), framed(boxes, scale))
+        masks = embedded.model.decode(embedded.embedding, prompts)
+    return masks.logits[0, :, wanted], masks.iou[0, :, wanted]
 
 
 def predict_logits(
@@ -39,23 +64,10 @@ def predict_logits(
     boxes: NDArray[np.float32] | None = None,
     multimask: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return mask logits at the size of the original image and predicted IoUs.
-
-    Shape:
-        - points: (N, P, 2) as (x, y); labels: (N, P); or boxes: (N, 4) as (x0, y0, x1, y1), in pixels
-        - Output: (N, M, H, W) and (N, M); M is 3 with ``multimask``, else 1
-    """
-    scale = FRAME / max(embedded.size)
-
-    def framed(values: NDArray[np.float32] | None, factor: float) -> Tensor | None:
-        return None if values is None else torch.as_tensor(values * factor, dtype=torch.float32)[None]
-
-    prompts = Prompts(framed(points, scale), framed(labels, 1.0), framed(boxes, scale))
-    wanted = MULTIMASK if multimask else slice(0, 1)
+    """Return mask logits at the size of the original image, (N, M, H, W), and predicted IoUs; as ``answer``."""
+    logits, scores = answer(embedded, points, labels, boxes, multimask)
     with torch.inference_mode():
-        masks = embedded.model.decode(embedded.embedding, prompts)
-        logits = to_original(masks.logits[0, :, wanted], *embedded.size, embedded.resolution)
-    return logits, masks.iou[0, :, wanted]
+        return to_original(logits, *embedded.size, embedded.resolution), scores
 
 
 class Predictor:
@@ -74,12 +86,12 @@ class Predictor:
         self._embedded: Embedded | None = None
 
     @classmethod
-    def load(cls, path: str | Path) -> "Predictor":
-        """Load an extracted subnet."""
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "Predictor":
+        """Load an extracted subnet onto a device of PyTorch, such as ``cuda``."""
         from supersam.checkpoints.subnets import load_subnet
 
         model, architecture, _ = load_subnet(Path(path))
-        return cls(model, architecture.resolution)
+        return cls(model.to(device), architecture.resolution)
 
     def set_image(self, image: NDArray[np.uint8]) -> None:
         """Encode an image; prompts that follow are about it."""
@@ -109,7 +121,7 @@ class Predictor:
             logits, scores = predict_logits(
                 self._embedded, clicked, marks.astype(np.float32), multimask=clicked.shape[1] == 1
             )
-        return (logits > 0).numpy(), scores.numpy()
+        return (logits > 0).cpu().numpy(), scores.cpu().numpy()
 
 
 class _SizedEncoder(nn.Module):

@@ -80,6 +80,11 @@ class Sam(nn.Module):
         )
         _align_queries_and_keys(self.mask_decoder.transformer)
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the weights are."""
+        return self.mask_decoder.iou_token.weight.device
+
     def decode(self, embeddings: Tensor, prompts: Prompts) -> Masks:
         """Decode every prompt of every image from its embedding.
 

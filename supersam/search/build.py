@@ -83,15 +83,26 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def build(question: dict[str, Any], run: Run, problem: Problem | None = None, storage: str | None = None) -> Search:
+def build(
+    question: dict[str, Any],
+    run: Run,
+    problem: Problem | None = None,
+    storage: str | None = None,
+    compute: str = "auto",
+    worker: int = 0,
+) -> Search:
     """Return the search that answers a question.
+
+    Args:
+        compute: where accuracies are measured, as ``compute_device``; no part of the question.
+        worker: which of several processes on this machine.
 
     Raises:
         UsageError: if what is asked does not fit together.
         MissingError: if data, weights or the archive are not there.
     """
     problem = problem or build_problem(question, run)
-    accuracy, sources = build_accuracy(question, problem)
+    accuracy, sources = build_accuracy(question, problem, compute, worker)
     url = storage or question.get("storage")
     judged_by = {"objective": question["objective"], ACCURACY_HASH: sources}
     return Search(run, problem, accuracy, question["seed"], question["sampler"], url, question["study"], judged_by)
@@ -115,7 +126,9 @@ def check_accuracy(question: dict[str, Any], search: Search) -> None:
         )
 
 
-def build_accuracy(question: dict[str, Any], problem: Problem) -> tuple[AccuracySource, str]:
+def build_accuracy(
+    question: dict[str, Any], problem: Problem, compute: str = "auto", worker: int = 0
+) -> tuple[AccuracySource, str]:
     """Return where the accuracies come from, and a hash of that.
 
     It is the archive, images, or images for some architectures and a model for the rest.
@@ -127,22 +140,24 @@ def build_accuracy(question: dict[str, Any], problem: Problem) -> tuple[Accuracy
             raise UsageError("--weights needs --data DIR: accuracies of other weights have to be measured")
         archive = load_archive()
         return ArchiveAccuracy(archive, problem.space, objective), archive.fingerprint
-    measured = _measured(question, problem, objective)
+    measured = _measured(question, problem, objective, compute, worker)
     if wanted.get("measure") is not None:
         return LearningAccuracy(measured, problem, wanted["measure"]), measured.cache.key
     return measured, measured.cache.key
 
 
-def _measured(question: dict[str, Any], problem: Problem, objective: Objective) -> Any:
+def _measured(question: dict[str, Any], problem: Problem, objective: Objective, compute: str, worker: int) -> Any:
     from supersam._paths import starter_dir
     from supersam.checkpoints.files import file_sha256
     from supersam.checkpoints.starter import WEIGHTS
     from supersam.checkpoints.supernets import load_supernet
     from supersam.data.sources import open_packs
+    from supersam.evaluate.compute import compute_device
     from supersam.search.accuracy_cache import AccuracyCache, data_fingerprint
     from supersam.search.measured import CALIBRATION_IMAGES, MeasuredAccuracy
 
     wanted = question["accuracy"]
+    device = compute_device(compute, "--compute", worker)
     path = Path(question["weights"]) if question["weights"] else starter_dir() / WEIGHTS
     model, _ = load_supernet(path)
     supernet: Any = model.image_encoder
@@ -181,4 +196,5 @@ def _measured(question: dict[str, Any], problem: Problem, objective: Objective) 
         AccuracyCache(protocol),
         objective,
         halving,
+        device,
     )

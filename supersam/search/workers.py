@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -39,6 +40,7 @@ def optimize_together(
     n_trials: int,
     on_look: Callable[[Ledger], None],
     start: Callable[..., BaseProcess] | None = None,
+    compute: str = "auto",
 ) -> Ledger:
     """Let ``n_workers`` processes answer a question whose study is prepared (``Search.prepare``).
 
@@ -46,13 +48,14 @@ def optimize_together(
         question: what each process builds its search from (``supersam.search.build``).
         on_look: called about once a second.
         start: makes and starts a process, for tests.
+        compute: where they measure accuracies; several GPUs are dealt out among them.
 
     Raises:
         WorkersDied: if they die again and again with nothing found in between.
     """
     with Interrupts() as interrupts:
         recorder = Recorder(search)
-        launch = start or _start
+        launch = start or partial(_start, compute)
         processes = [launch(search, question, n_trials, number) for number in range(n_workers)]
         deaths, found, launched = 0, 0, n_workers
         try:
@@ -90,10 +93,12 @@ def _take_failed(processes: list[BaseProcess]) -> list[BaseProcess]:
     return [process for process in ended if process.exitcode]
 
 
-def _start(search: Search, question: dict[str, Any], n_trials: int, number: int) -> BaseProcess:
+def _start(compute: str, search: Search, question: dict[str, Any], n_trials: int, number: int) -> BaseProcess:
     context = multiprocessing.get_context("spawn")
     process = context.Process(
-        target=_work, args=(str(search.run.folder), question, search.storage, n_trials), name=f"worker-{number}"
+        target=_work,
+        args=(str(search.run.folder), question, search.storage, n_trials, compute, number),
+        name=f"worker-{number}",
     )
     with _one_thread():
         process.start()
@@ -112,7 +117,9 @@ def _one_thread() -> Iterator[None]:
             del os.environ[THREADS]
 
 
-def _work(folder: str, question: dict[str, Any], storage: str | None, n_trials: int) -> None:
+def _work(
+    folder: str, question: dict[str, Any], storage: str | None, n_trials: int, compute: str = "auto", number: int = 0
+) -> None:
     """Be one worker."""
     from supersam.search.build import build
 
@@ -120,7 +127,7 @@ def _work(folder: str, question: dict[str, Any], storage: str | None, n_trials: 
     end_with_parent()
     try:
         with Interrupts((signal.SIGINT,)) as interrupts:  # SIGTERM ends at once: the parent queues the trial again
-            worker = Worker(build(question, Run(Path(folder)), storage=storage), interrupts)
+            worker = Worker(build(question, Run(Path(folder)), None, storage, compute, number), interrupts)
             worker.work(n_trials, lambda ledger: None)
             close(worker.study)
     except KeyboardInterrupt:

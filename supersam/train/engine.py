@@ -51,7 +51,7 @@ def workers(engine: Engine) -> Iterator[Workers]:
     Raises:
         EnvironmentProblem: if what is done meanwhile needs more memory than the GPU has.
     """
-    device = _device(engine)
+    device = device_of(engine)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
@@ -144,7 +144,12 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # what torch itself asks before it uses oneDNN's kernels
 
 
-def _device(engine: Engine) -> torch.device:
+def device_of(engine: Engine) -> torch.device:
+    """Return where a process computes: as asked, of several GPUs the one that torchrun meant for it.
+
+    Raises:
+        ConfigError: if a GPU is asked for and there is none.
+    """
     available = torch.cuda.is_available()
     if engine.device == "cuda" and not available:
         raise ConfigError("engine.device is cuda and torch finds no GPU here; say cpu or auto")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
@@ -32,6 +33,7 @@ from supersam.sam.model import Sam
 from supersam.space import AnyArchitecture, SearchSpace, load_space
 from supersam.space.parts import count
 from supersam.train.config import TrainConfig
+from supersam.train.engine import device_of
 from supersam.train.folder import check_folder, writing
 from supersam.train.initial_config import Initial
 from supersam.train.loop import train
@@ -279,7 +281,7 @@ def _unit(unit: Unit, config: TrainConfig, weights: Path, test: Test) -> float:
         if content["asked"] == asked:
             return float(content["accuracy"])
     supernet, _ = load_supernet(source)
-    accuracy = _accuracy(supernet, architecture, test)
+    accuracy = _accuracy(supernet, architecture, test, device_of(config.engine))
     with writing(config.out):
         write_atomically(kept, json.dumps({"asked": asked, "accuracy": accuracy}))
     return accuracy
@@ -364,8 +366,8 @@ def alone_config(config: TrainConfig, architecture: AnyArchitecture) -> TrainCon
     return config.model_copy(update=update)
 
 
-def _accuracy(supernet: Sam, architecture: AnyArchitecture, test: Test) -> float:
-    model = extract_subnet(supernet, architecture)
+def _accuracy(supernet: Sam, architecture: AnyArchitecture, test: Test, device: torch.device) -> float:
+    model = extract_subnet(supernet, architecture).to(device)
     if test.calibration_images:
         batches = calibration_batches(test.training, architecture.resolution, test.calibration_images)
         recalibrate(model.image_encoder, batches)

@@ -90,5 +90,6 @@ def test_the_command_that_goes_on_says_all_that_is_not_in_the_run():
 
     assert command({}, run, 9, 1) == start
     assert command({}, run, 9, 2, verify=0, measure=3) == f"{start} --workers 2 --verify 0 --measure 3"
+    assert command({}, run, 9, 1, compute="cuda:1") == f"{start} --compute cuda:1"
     assert command({"storage": "sqlite:////tmp/s.db"}, run, 9, 1) == f"{start} --storage sqlite:////tmp/s.db"
     assert command({"storage": "postgresql://me:***@h/x"}, run, 9, 1) == f"{start} --storage URL"

@@ -211,6 +211,20 @@ def test_a_problem_that_every_worker_would_meet_ends_the_search_at_once(few, pro
     assert len(launched) == 2
 
 
+def test_a_worker_computes_where_it_is_told(tmp_path, monkeypatch):
+    built = []
+
+    def gone(*arguments, **__):
+        built.append(arguments)
+        raise MissingError("enough is known")
+
+    monkeypatch.setattr("supersam.search.build.build", gone)
+    with pytest.raises(SystemExit):
+        _work(str(tmp_path), {}, None, 5, "cuda", 3)
+
+    assert built[0][-2:] == ("cuda", 3)
+
+
 def test_a_worker_says_in_one_line_what_keeps_it_from_working(tmp_path, capsys, monkeypatch):
     def gone(*_, **__):
         raise MissingError("there is no data at x")
