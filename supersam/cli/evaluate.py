@@ -25,7 +25,7 @@ def evaluate(
     prompts: Annotated[str, typer.Option(help="Comma-separated: point1, point3, box.")] = "point1,box",
     limit: Annotated[int | None, typer.Option(min=1, help="Images of each pack; default: all.")] = None,
     compute: Annotated[
-        str, typer.Option(help="Where it is computed: cpu, cuda, cuda:1, ...; auto is the GPU, if any.")
+        str, typer.Option(help="Where it is computed: cpu, cuda, cuda:1, ...; auto is a CUDA GPU, if any.")
     ] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -74,7 +74,7 @@ def search(
     compute: Annotated[
         str,
         typer.Option(
-            help="With --data: where accuracies are computed: cpu, cuda, cuda:1, ...; auto is the GPU, if any."
+            help="With --data: where accuracies are computed: cpu, cuda, cuda:1, ...; auto is a CUDA GPU, if any."
         ),
     ] = "auto",
     measure: Annotated[
@@ -112,6 +112,7 @@ def search(
         storage_of,
     )
     from supersam.cli._search_view import LiveLine, command, show_answer
+    from supersam.errors import SuperSAMError
     from supersam.results import Run
     from supersam.search.build import ACCURACY_HASH, accept_tables, build, check_accuracy, check_tables
     from supersam.search.report import answer_of, why_fewer
@@ -137,13 +138,14 @@ def search(
     _check_options(verify, question, compute, measure, force)
     if measure is not None:
         check_machine(problem, force)
-    searching = build(question, run, problem, storage, compute)
+    where = _where(run if resume else None, compute, question)
+    searching = build(question, run, problem, storage, where, 0 if workers == 1 else None)
     if resume:
         check_accuracy(completed(run.question()), searching)
     question[ACCURACY_HASH] = searching.judged_by[ACCURACY_HASH]
     if resume and accept_changed_tables:
         accept_tables(question, run, searching)
-    _introduce(searching)
+    _introduce(searching, question)
     if _is_unmet(searching, json):
         raise typer.Exit(3)
     searching.check()
@@ -154,13 +156,16 @@ def search(
         _start(run, question, problem)
     run.result_file.unlink(missing_ok=True)  # it is no answer any more
     live = LiveLine(run, question, trials, json)
+    again = command(question, run, trials, workers, verify=verify, measure=measure, compute=compute)
     try:
-        ledger = _optimize(searching, question, compute, workers, trials, live)
+        ledger = _optimize(searching, question, where, workers, trials, live)
         candidates = _verified(searching, ledger, verify)
     except KeyboardInterrupt:
-        again = command(question, run, trials, workers, verify=verify, measure=measure, compute=compute)
         say(f"\nInterrupted, the study is kept. Continue with: {again}")
         raise typer.Exit(130) from None
+    except SuperSAMError:
+        say(f"\nThe study is kept. Continue with: {again}")
+        raise
     finally:
         live.end()
     answer = answer_of(run, question, problem, candidates, ledger)
@@ -168,18 +173,30 @@ def search(
     fewer = why_fewer(problem, ledger, trials)
     if fewer:
         say(fewer)
-    refused = _measured_here(run, problem, answer, measure, force) if measure is not None else None
+    refused = _measured_here(run, problem, answer, measure, force, again) if measure is not None else None
     if json:
         print_json(answer)
     else:
         show_answer(run, answer)
     if refused is not None:
-        say(f"measure later:  supersam search --resume --out {run.folder} --trials {trials} --measure {measure}")
+        say(f"measure later:  {again}")
         raise refused
     missed = [found for found in answer["devices"].values() if found["best"] is None]
     if missed:
         say(f"Nothing that was found meets {_wish(missed[0])}; give more --trials, or ask for less.")
         raise typer.Exit(3)
+
+
+def _where(before: "Run | None", compute: str, question: dict[str, Any]) -> str:
+    """Return where accuracies are computed, and note the kind in the question; a run goes on where it was begun."""
+    if question["accuracy"] == "archive":
+        return compute
+    from supersam.evaluate.compute import kind_of
+
+    if before is not None and compute == "auto":
+        compute = before.question().get("compute", "cpu")
+    question["compute"] = kind_of(compute)
+    return compute
 
 
 def _wish(found: dict[str, Any]) -> str:
@@ -200,7 +217,7 @@ def _check_options(
 
 
 def _measured_here(
-    run: "Run", problem: "Problem", answer: dict[str, Any], most: int, force: bool
+    run: "Run", problem: "Problem", answer: dict[str, Any], most: int, force: bool, again: str
 ) -> "EnvironmentProblem | None":
     """Add the times of the best subnets to an answer; return why that was refused: the answer is shown first."""
     from supersam.cli._measure_here import measure_here
@@ -211,15 +228,14 @@ def _measured_here(
     except EnvironmentProblem as refused:
         return refused
     except KeyboardInterrupt:
-        say(f"\nInterrupted, the answer is kept. Continue with: supersam search --resume --out {run.folder} "
-            f"--trials {answer['n_trials']} --measure {most}")  # fmt: skip
+        say(f"\nInterrupted, the answer is kept. Continue with: {again}")
         raise typer.Exit(130) from None
     answer["timed"] = [one.to_dict() for one in timed]
     _write(run, answer)
     return None
 
 
-def _introduce(searching: "Search") -> None:
+def _introduce(searching: "Search", question: dict[str, Any]) -> None:
     from supersam.search.accuracy import ArchiveAccuracy
 
     for device in searching.problem.devices:
@@ -235,6 +251,8 @@ def _introduce(searching: "Search") -> None:
             f"accuracy: {len(source.measured)} measured subnets of {searching.problem.space.name} in the archive, "
             f"the rest predicted (error {source.error:.3f}, one left out)"
         )
+    else:
+        say(f"accuracy: measured on {question['accuracy']['data']}, computed on {question['compute']}")
 
 
 def _is_unmet(searching: "Search", json: bool) -> bool:

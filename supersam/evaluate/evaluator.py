@@ -15,6 +15,7 @@ from supersam.data.coco import ImageRecord, Pack
 from supersam.data.prompts import central_point
 from supersam.data.transforms import to_input, to_original
 from supersam.errors import UsageError
+from supersam.evaluate.compute import judging
 from supersam.evaluate.examples import Example, ExampleCache, load_example
 from supersam.evaluate.metrics import bootstrap_interval, iou
 from supersam.predict.predictor import Embedded, answer
@@ -24,6 +25,7 @@ from supersam.sam.model import Sam
 Mask = NDArray[np.uint8]
 Logits = Callable[[Embedded, Example], Tensor]
 CHUNK = 32  # prompts decoded at once
+PIXELS = CHUNK * 2**21  # ... fewer of large photographs: their answers have the photograph's size
 
 
 @dataclass
@@ -95,6 +97,7 @@ class Report:
         return Accuracy(value, "measured", (value - 1.96 * float(error), value + 1.96 * float(error)), means)
 
 
+@judging()
 def evaluate(
     model: Sam,
     resolution: int,
@@ -187,7 +190,7 @@ def _score_image(
     if not example.masks:
         return
     embedded = embed(model, record, resolution, cache)
-    for chunk in example.chunks(CHUNK):
+    for chunk in example.chunks(max(1, min(CHUNK, PIXELS // (record.height * record.width)))):
         for prompt in prompts:
             predicted = (PROMPTS[prompt](embedded, chunk) > 0).cpu().numpy()
             scores.prompts[prompt] += [iou(one, mask) for one, mask in zip(predicted, chunk.masks, strict=True)]

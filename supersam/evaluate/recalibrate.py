@@ -5,7 +5,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from supersam.evaluate.compute import judging
 
+
+@judging()
 def recalibrate(encoder: nn.Module, batches: Iterable[Tensor]) -> dict[str, Tensor]:
     """Set the BatchNorm statistics of a plain encoder to the means over some batches, and return them by name.
 

@@ -160,10 +160,14 @@ def to_segment_anything(model: Sam, resolution: int) -> OriginalSam:
     """
     prompts = _FramedPromptEncoder(resolution)
     prompts.load_state_dict(model.prompt_encoder.state_dict(), assign=True)
-    return OriginalSam(
-        _SizedEncoder(model.image_encoder, resolution),  # type: ignore[arg-type]
-        prompts,
-        model.mask_decoder,
-        pixel_mean=PIXEL_MEAN.flatten().tolist(),
-        pixel_std=PIXEL_STD.flatten().tolist(),
-    ).eval()
+    return (
+        OriginalSam(
+            _SizedEncoder(model.image_encoder, resolution),  # type: ignore[arg-type]
+            prompts,
+            model.mask_decoder,
+            pixel_mean=PIXEL_MEAN.flatten().tolist(),
+            pixel_std=PIXEL_STD.flatten().tolist(),
+        )
+        .to(model.device)
+        .eval()
+    )

@@ -1,6 +1,7 @@
 """From the question, as it stands in a run's folder, to the search that answers it; every worker builds its own."""
 
 import hashlib
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,13 @@ def build(
     problem: Problem | None = None,
     storage: str | None = None,
     compute: str = "auto",
-    worker: int = 0,
+    worker: int | None = 0,
 ) -> Search:
     """Return the search that answers a question.
 
     Args:
-        compute: where accuracies are measured, as ``compute_device``; no part of the question.
-        worker: which of several processes on this machine.
+        compute: where accuracies are measured, as ``compute_device``; of the question is only its kind.
+        worker: which of several processes on this machine; None for their parent, which may not have to measure.
 
     Raises:
         UsageError: if what is asked does not fit together.
@@ -118,7 +119,7 @@ def check_accuracy(question: dict[str, Any], search: Search) -> None:
         source = (
             "the shipped archive"
             if question["accuracy"] == "archive"
-            else "its data, its weights or how they are judged"
+            else "its data, its weights, or how and on what they are judged: --compute"
         )
         raise UsageError(
             f"{search.run.folder} was begun with other accuracies ({source} changed since), they would not be "
@@ -127,7 +128,7 @@ def check_accuracy(question: dict[str, Any], search: Search) -> None:
 
 
 def build_accuracy(
-    question: dict[str, Any], problem: Problem, compute: str = "auto", worker: int = 0
+    question: dict[str, Any], problem: Problem, compute: str = "auto", worker: int | None = 0
 ) -> tuple[AccuracySource, str]:
     """Return where the accuracies come from, and a hash of that.
 
@@ -146,18 +147,23 @@ def build_accuracy(
     return measured, measured.cache.key
 
 
-def _measured(question: dict[str, Any], problem: Problem, objective: Objective, compute: str, worker: int) -> Any:
+def _measured(
+    question: dict[str, Any], problem: Problem, objective: Objective, compute: str, worker: int | None
+) -> Any:
     from supersam._paths import starter_dir
     from supersam.checkpoints.files import file_sha256
     from supersam.checkpoints.starter import WEIGHTS
     from supersam.checkpoints.supernets import load_supernet
     from supersam.data.sources import open_packs
-    from supersam.evaluate.compute import compute_device
+    from supersam.evaluate.compute import compute_device, kind_of
     from supersam.search.accuracy_cache import AccuracyCache, data_fingerprint
     from supersam.search.measured import CALIBRATION_IMAGES, MeasuredAccuracy
 
     wanted = question["accuracy"]
-    device = compute_device(compute, "--compute", worker)
+    kind = kind_of(compute)
+    device = cache(partial(compute_device, compute, "--compute", worker or 0))
+    if worker is not None:
+        device()  # before anything is begun
     path = Path(question["weights"]) if question["weights"] else starter_dir() / WEIGHTS
     model, _ = load_supernet(path)
     supernet: Any = model.image_encoder
@@ -184,6 +190,7 @@ def _measured(question: dict[str, Any], problem: Problem, objective: Objective, 
         "masks_per_image": MASKS_PER_IMAGE,
         "prompts": prompts,
         "calibration": CALIBRATION_IMAGES,
+        **({} if kind == "cpu" else {"compute": kind}),  # how far they agree was never measured
     }
     halving = Halving(lambda a: [found.ms for found in problem.latencies(a)]) if wanted.get("halving") else None
     return MeasuredAccuracy(

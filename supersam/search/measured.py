@@ -1,5 +1,6 @@
 """Accuracy by true evaluation on images: the subnet as it would be extracted, its statistics recalibrated first."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ class MeasuredAccuracy:
         packs: what is evaluated on; calibration: what the statistics are taken from.
         images: of each pack, evenly spread.
         halving: gives architectures up after a part of the images; None measures all of them on all images.
-        device: where a subnet is evaluated, a device of PyTorch.
+        device: tells where subnets are evaluated, a device of PyTorch.
     """
 
     model: Any
@@ -37,7 +38,7 @@ class MeasuredAccuracy:
     cache: AccuracyCache
     objective: Objective = field(default_factory=Objective)
     halving: Halving | None = None
-    device: Any = "cpu"
+    device: Callable[[], Any] = lambda: "cpu"
 
     def __call__(self, architecture: AnyArchitecture) -> Accuracy:
         """Return the accuracy of an architecture.
@@ -76,7 +77,7 @@ class MeasuredAccuracy:
         from supersam.evaluate.evaluator import Report, calibration_batches, evaluate, spread
         from supersam.evaluate.recalibrate import recalibrate
 
-        subnet = extract_subnet(self.model, architecture).to(self.device)
+        subnet = extract_subnet(self.model, architecture).to(self.device())
         recalibrate(
             subnet.image_encoder, calibration_batches(self.calibration, architecture.resolution, CALIBRATION_IMAGES)
         )

@@ -317,6 +317,12 @@ class Worker:
         except Pruned as pruned:
             trial.set_user_attr("pruned", str(pruned))
             raise optuna.TrialPruned from pruned
+        except NotEvaluated:
+            raise
+        except BaseException:  # no memory, data that is gone, Ctrl-C: what was to be evaluated is not lost with it
+            if not self._taken:
+                retry(self.study, self.study._storage.get_trial(trial._trial_id))
+            raise
         for device, over in self.problem.over_budget(latencies).items():
             trial.set_constraint(f"budget {device}", over)
         return accuracy, *(latency.ms for latency in latencies)

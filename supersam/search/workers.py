@@ -56,17 +56,17 @@ def optimize_together(
     with Interrupts() as interrupts:
         recorder = Recorder(search)
         launch = start or partial(_start, compute)
-        processes = [launch(search, question, n_trials, number) for number in range(n_workers)]
-        deaths, found, launched = 0, 0, n_workers
+        numbers = {launch(search, question, n_trials, number): number for number in range(n_workers)}
+        deaths, found = 0, 0
         try:
-            while processes:
+            while numbers:
                 with interrupts.allowed():
-                    wait([process.sentinel for process in processes], timeout=LOOK_EVERY_S)
+                    wait([process.sentinel for process in numbers], timeout=LOOK_EVERY_S)
                 recorder.record()
                 on_look(recorder.ledger)
                 if len(recorder.ledger.candidates) > found:
                     deaths, found = 0, len(recorder.ledger.candidates)
-                for process in _take_failed(processes):
+                for process, number in _take_failed(numbers):
                     _bury(recorder, process)
                     deaths += 1
                     if process.exitcode == UNABLE:
@@ -75,22 +75,20 @@ def optimize_together(
                         raise WorkersDied(
                             f"workers of {search.run.folder} die again and again; the last errors are above"
                         )
-                    processes.append(launch(search, question, n_trials, launched))
-                    launched += 1
+                    numbers[launch(search, question, n_trials, number)] = number  # in the other's place, on its GPU
             recorder.record()
         finally:
-            _stop(processes)
+            _stop(list(numbers))
             close(recorder.study)
     return recorder.ledger
 
 
-def _take_failed(processes: list[BaseProcess]) -> list[BaseProcess]:
-    """Take the processes that ended out of a list; return those that did not end well."""
-    ended = [process for process in processes if not process.is_alive()]
-    for process in ended:
-        processes.remove(process)
+def _take_failed(numbers: dict[BaseProcess, int]) -> list[tuple[BaseProcess, int]]:
+    """Take the processes that ended out of those with a number; return the ones that did not end well."""
+    ended = [(process, numbers.pop(process)) for process in list(numbers) if not process.is_alive()]
+    for process, _ in ended:
         process.join()
-    return [process for process in ended if process.exitcode]
+    return [(process, number) for process, number in ended if process.exitcode]
 
 
 def _start(compute: str, search: Search, question: dict[str, Any], n_trials: int, number: int) -> BaseProcess:

@@ -24,6 +24,7 @@ from supersam.errors import ConfigError, EnvironmentProblem
 from supersam.train.config import Engine
 from supersam.train.stop import Stopped
 
+LOCAL_RANK = "LOCAL_RANK"  # torchrun's: the number of a process on its machine, and of its GPU
 PATIENCE = timedelta(hours=2)  # with a process that reads a shard again (docs/scale.md); torch's is 10 minutes on GPUs
 
 
@@ -155,6 +156,6 @@ def device_of(engine: Engine) -> torch.device:
         raise ConfigError("engine.device is cuda and torch finds no GPU here; say cpu or auto")
     if engine.device == "cpu" or not available:
         return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    device = torch.device("cuda", int(os.environ.get(LOCAL_RANK, "0")))
     torch.cuda.set_device(device)
     return device

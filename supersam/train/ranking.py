@@ -270,18 +270,20 @@ def _unit(unit: Unit, config: TrainConfig, weights: Path, test: Test) -> float:
     architecture, seed = unit
     source = weights if seed is None else _train_alone(architecture, config, weights, seed, test.training)
     kept = config.out / f"{architecture.digest}-{'inherited' if seed is None else seed}.json"
+    device = device_of(config.engine)
     asked = {
         "weights": file_sha256(source),
         "packs": [pack.name for pack in test.packs],
         "images": [len(pack.records) for pack in test.packs],
         "limits": [test.images, test.masks_per_image, test.calibration_images],
+        **({} if device.type == "cpu" else {"device": device.type}),
     }
     if kept.is_file():
         content = json.loads(kept.read_text())
         if content["asked"] == asked:
             return float(content["accuracy"])
     supernet, _ = load_supernet(source)
-    accuracy = _accuracy(supernet, architecture, test, device_of(config.engine))
+    accuracy = _accuracy(supernet, architecture, test, device)
     with writing(config.out):
         write_atomically(kept, json.dumps({"asked": asked, "accuracy": accuracy}))
     return accuracy

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from supersam._processes import end_with_parent, interrupt, sigterm_interrupts
+from supersam.train.engine import LOCAL_RANK
 
 _context: list[Any] = []  # of a worker: what all its units share
 
@@ -19,14 +20,15 @@ def side_by_side(
 ) -> Iterator[tuple[int, Any]]:
     """Yield the number of every unit with ``work(*unit, context)``, as they are finished.
 
-    Ctrl-C and SIGTERM reach the workers as SIGTERM, so a training in one saves its state. When a unit fails the others
-    are ended so too.
+    Several GPUs are dealt out among the processes. Ctrl-C and SIGTERM reach the workers as SIGTERM, so a training in
+    one saves its state. When a unit fails the others are ended so too.
 
     Raises:
         KeyboardInterrupt: if Ctrl-C or SIGTERM asked for an end.
     """
     spawn = multiprocessing.get_context("spawn")
-    with sigterm_interrupts(), ProcessPoolExecutor(workers, spawn, _begin, (context,)) as pool:
+    begun = spawn.Value("i", 0)
+    with sigterm_interrupts(), ProcessPoolExecutor(workers, spawn, _begin, (context, begun)) as pool:
         try:
             running = {pool.submit(_run, work, unit): number for number, unit in enumerate(units)}
             for future in as_completed(running):
@@ -38,15 +40,20 @@ def side_by_side(
             raise
 
 
-def _begin(context: Any) -> None:
+def _begin(context: Any, begun: Any) -> None:
     torch.set_num_threads(1)
+    with begun.get_lock():
+        number, begun.value = begun.value, begun.value + 1
+    os.environ[LOCAL_RANK] = str(number % max(1, torch.cuda.device_count()))
     _context[:] = [context]
-    signal.signal(signal.SIGTERM, interrupt)
     end_with_parent()
 
 
 def _run(work: Callable[..., Any], unit: tuple[Any, ...]) -> Any:
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         return work(*unit, _context[0])
     except KeyboardInterrupt:
         os._exit(130)  # else the pool would begin the next unit
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # who waits for a unit has nothing to save

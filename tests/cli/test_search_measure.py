@@ -137,7 +137,7 @@ def test_what_is_refused_after_a_search_keeps_the_answer_and_is_measured_later(s
 
     assert answer.code == 5
     assert json.loads(answer.out)["best"]
-    assert "--resume --out run --trials 20 --measure 2" in answer.err
+    assert "--out run --resume --trials 20 --measure 2" in answer.err
     later = supersam("search", "--resume", "--out", "run", "--trials", "20", "--measure", "2", "--json")
     assert later.code == 0, later.err
     assert len(json.loads(later.out)["timed"][0]["subnets"]) == 2

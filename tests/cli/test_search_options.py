@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 
 from supersam.cli.main import app
+from supersam.cli.search import _where
 from supersam.errors import LatencyTableError
 from supersam.latency import load_table, shipped_tables
 from supersam.results import Run, load_archive
@@ -125,8 +126,29 @@ def test_with_images_some_are_measured_and_the_front_is_verified(supersam, shape
     found = json.loads(answer.out)
     assert {one["accuracy_source"] for one in found["front"]} == {"measured"}
     assert found["best"]["packs"].keys() == {"shapes"}
+    assert Run(Path("runs/search-1")).question()["compute"] == "cpu"
     kept = [path for path in (tmp_path / "cache").rglob("*.json") if path.name != "protocol.json"]
     assert len(kept) >= 2
+
+
+@pytest.mark.parametrize(
+    ("before", "compute", "expected"),
+    [
+        (None, "auto", ("auto", "cuda")),
+        ({}, "auto", ("cpu", "cpu")),
+        ({"compute": "cuda"}, "auto", ("cuda", "cuda")),
+        ({"compute": "cpu"}, "auto", ("cpu", "cpu")),
+        ({"compute": "cpu"}, "cuda:1", ("cuda:1", "cuda")),
+    ],
+)
+def test_a_run_goes_on_where_it_was_begun_unless_it_is_told(before, compute, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    run, question = None, {"accuracy": {"data": "x"}}
+    if before is not None:
+        run = Run(tmp_path / "run")
+        run.start(before)
+
+    assert (_where(run, compute, question), question["compute"]) == expected
 
 
 def test_show_tells_what_a_run_found(supersam, run):

@@ -4,12 +4,14 @@ import json
 
 import pytest
 
-from supersam.errors import DamagedError, UsageError
+from supersam.data.synthetic import write_pack
+from supersam.errors import DamagedError, EnvironmentProblem, UsageError
 from supersam.latency import load_table, read_table
 from supersam.results import Run
-from supersam.search.build import accept_tables, build_problem, check_tables, space_of
+from supersam.search.build import accept_tables, build_accuracy, build_problem, check_tables, space_of
 from supersam.search.problem import Device
 from supersam.search.study import Search
+from supersam.space import load_space
 
 LIMITS = {"params_m": None, "gmacs": None, "memory_mb": None}
 
@@ -83,3 +85,22 @@ def test_a_run_that_kept_no_hash_is_not_refused(kept):
     question["devices"][0]["table_sha256"] = None
 
     check_tables(question, run)
+
+
+def test_accuracies_of_a_gpu_are_kept_apart_and_a_parent_of_workers_takes_none(problem_of, tmp_path, monkeypatch):
+    shapes = write_pack(tmp_path / "shapes", n_train=12, n_val=2, side=64)
+    asked = {"data": str(shapes), "split": "val", "images": 1, "prompts": ["box"]}
+    question = {"objective": {}, "accuracy": asked, "weights": None}
+    problem = problem_of(load_space("starter"))
+
+    _, on_cpu = build_accuracy(question, problem)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)  # so that whoever takes one fails
+    source, on_gpu = build_accuracy(question, problem, worker=None)
+
+    assert on_gpu != on_cpu
+    assert build_accuracy(question, problem, "cpu")[1] == on_cpu
+    with pytest.raises(EnvironmentProblem, match="use --compute cpu"):
+        source.device()
+    with pytest.raises(EnvironmentProblem, match="use --compute cpu"):
+        build_accuracy(question, problem, worker=1)

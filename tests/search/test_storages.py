@@ -194,6 +194,27 @@ def test_a_search_whose_workers_always_die_ends(few, problem_of, truth, tmp_path
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_who_comes_for_a_dead_worker_has_its_number(few, problem_of, truth, tmp_path):
+    run = Run(tmp_path / "run")
+    run.start({})
+    search = Search(run, problem_of(few), truth, 0, "random", f"journal:///{tmp_path}/s.journal")
+    search.prepare([])
+    numbers = []
+
+    def start(search, question, n_trials, number):
+        numbers.append(number)
+        if len(numbers) == 2:
+            process = multiprocessing.get_context("fork").Process(target=sys.exit, args=(1,))
+            process.start()
+            return process
+        return forked(search, question, n_trials, number)
+
+    optimize_together(search, {}, 3, 8, lambda ledger: None, start)
+
+    assert numbers == [0, 1, 2, 1]
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 def test_a_problem_that_every_worker_would_meet_ends_the_search_at_once(few, problem_of, truth, tmp_path):
     run = Run(tmp_path / "run")
     run.start({})

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from supersam.errors import UsageError
+from supersam.errors import EnvironmentProblem, UsageError
 from supersam.latency import load_table
 from supersam.results import Run, best_within, hypervolume, pareto_front
 from supersam.search.feasible import fastest
@@ -275,6 +275,29 @@ def test_a_plan_is_made_without_what_was_given_up_before_it(space, problem_of, s
         before = [t for t in study.trials[: last[0] + 1] if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         assert history.judged(n) == {problem.encoding.row(trial.params).tobytes() for trial in before}
     assert len(history.judged(history.n)) > history.n
+
+
+@pytest.mark.parametrize("problem", [EnvironmentProblem("too little memory"), KeyboardInterrupt()], ids=type)
+def test_what_was_being_evaluated_when_a_search_ended_is_evaluated_when_it_goes_on(
+    problem, space, problem_of, search_of, truth
+):
+    first, asked = list(corners(space)), []
+
+    def fails_once(architecture):
+        asked.append(architecture.digest)
+        if len(asked) == 2:
+            raise problem
+        return truth(architecture)
+
+    search = search_of(problem_of(space), fails_once)
+    with pytest.raises(type(problem)):
+        search.optimize(len(first), first, quietly)
+    ledger = search.optimize(len(first), first, quietly)
+
+    assert next(iter(ledger.candidates)) == asked[0]
+    assert sorted(ledger.candidates) == sorted(one.digest for one in first)
+    assert asked.count(asked[1]) == 2
+    assert len(asked) == len(first) + 1
 
 
 def test_an_error_of_an_evaluation_is_not_swallowed(space, problem_of, search_of):
