@@ -243,8 +243,13 @@ def _introduce(searching: "Search", question: dict[str, Any]) -> None:
         mode = f", power mode {table.power.mode}" if table.power.mode else ""
         say(
             f"{device.name}: {table.device}, {table.runtime} {table.precision}{mode}; latencies {table.method}, grade "
-            f"{table.grade} (supersam devices show {table.name})"
+            f"{table.grade} (supersam devices show {device.name})"
         )
+        if table.method == "measured" and not table.composition.calibration_networks:
+            say(
+                "  its sums were never compared with whole networks: what stands for the 90 % interval is the range of "
+                "its rounds, which is too narrow (supersam profile --networks)"
+            )
     source = searching.accuracy
     if isinstance(source, ArchiveAccuracy):
         say(

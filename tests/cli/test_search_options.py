@@ -104,6 +104,17 @@ def test_without_a_budget_the_whole_front_is_wanted(supersam):
     assert found["best"]["accuracy"] == max(one["accuracy"] for one in found["front"])
 
 
+def test_a_table_without_whole_networks_is_called_too_sure(supersam, tmp_path):
+    table = load_table("cpu-x86-1t")
+    sums = table.model_copy(update={"composition": type(table.composition)(), "networks": {}, "name": "sums"})
+    sums.save(tmp_path / "sums.json")
+
+    for device, warned in ((tmp_path / "sums.json", True), ("cpu-x86-1t", False)):
+        answer = supersam("search", "--device", device, "--budget", "40ms", "--trials", "15")
+        assert answer.code == 0
+        assert ("never compared with whole networks" in answer.err) == warned
+
+
 def test_limits_and_weights_are_kept(supersam):
     arguments = ["--max-params", "0.8", "--max-gmacs", "1", "--weigh", "nuclei=3,box=0", "--max-memory", "500"]
     found = json.loads(supersam(*SEARCH, *arguments, "--json").out)
