@@ -191,7 +191,9 @@ def _device(
     """Return the device to show and the one that is shown by default: that of the run, else the one trusted most."""
     usable = [device for device, reason in devices.values() if not reason]
     wanted = source.asked.device
-    usual = next((device for device in usable if wanted in (device.key, device.recorded_on, *device.aliases)), None)
+    own = (device for device in usable if device.recorded_on or wanted in (device.key, *device.aliases))
+    # What the run recorded is there only where no table says the same, and then comes before a table of that name.
+    usual = max(own, key=lambda device: bool(device.recorded_on), default=None)
     usual = usual or min(usable, key=lambda device: device.distrust, default=None)
     if asked is None:
         return usual, usual

@@ -70,6 +70,18 @@ def test_the_budget_of_a_run_is_for_its_own_device(data: Data):
     assert view(data, device="phone-test").budget_ms is None
 
 
+@pytest.mark.parametrize("device", ["my/elsewhere.json", "/home/me/my-board.v2.json", "gone"])
+def test_a_run_of_a_table_elsewhere_opens_on_what_it_recorded(
+    make: Any, tmp_path: Path, tables: Path, no_archive: Path, device: str
+):
+    make.run(tmp_path / "runs" / "away", make.candidates(5, make.estimated_table("elsewhere", speed=7.0)), device=device)
+
+    found = view(Data(tmp_path / "runs", tables, no_archive))
+
+    assert (found.device.key, found.budget_ms, found.query) == ("recorded", 6.0, "")
+    assert found.device.name == Path(device).name.removesuffix(".json")
+
+
 def test_no_budget_can_be_chosen_where_the_run_has_one(data: Data):
     found = view(data, budget="none")
 
