@@ -11,7 +11,7 @@ from supersam.results.timed import Timed
 from .apart import best_of, fronts
 from .cloud import cloud
 from .data import Data
-from .devices import Device
+from .devices import RECORDED, Device
 from .filters import NONE, Filters, read_filters
 from .published import Published, published_on
 from .query import MOST_COMPARED, NO_BUDGET, OVERLAYS, RISKS, ROWS, read_budget, search, write_budget
@@ -191,9 +191,8 @@ def _device(
     """Return the device to show and the one that is shown by default: that of the run, else the one trusted most."""
     usable = [device for device, reason in devices.values() if not reason]
     wanted = source.asked.device
-    own = (device for device in usable if device.recorded_on or wanted in (device.key, *device.aliases))
-    # What the run recorded is there only where no table says the same, and then comes before a table of that name.
-    usual = max(own, key=lambda device: bool(device.recorded_on), default=None)
+    usual, _ = devices.get(RECORDED, (None, ""))  # only there where no table says what the run recorded
+    usual = usual or next((device for device in usable if wanted in (device.key, *device.aliases)), None)
     usual = usual or min(usable, key=lambda device: device.distrust, default=None)
     if asked is None:
         return usual, usual
