@@ -25,7 +25,10 @@ def extract(
     image: Annotated[Path | None, typer.Option(help="Image for the comparison with the supernet.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write a subnet as safetensors and compare it, loaded again, with the supernet's own output."""
+    """Write a subnet as safetensors and compare it, loaded again, with the supernet's own output.
+
+    Of files that are there already, only extracted subnets are replaced.
+    """
     from supersam.checkpoints.subnets import extract_subnet, save_subnet
     from supersam.cli import _subnets
     from supersam.errors import UsageError
@@ -35,6 +38,7 @@ def extract(
     architecture, found = _subnets.resolve(run, digest)
     pixels, source = _subnets.picture(image, data)
     supernet = _subnets.load_supernet_of(run, weights)
+    _check_replaceable(output, supernet.path)
     encoder: Any = supernet.model.image_encoder
     if not encoder.space.contains(architecture):
         raise UsageError(f"{architecture.digest} is not a subnet of {supernet.path} (space {encoder.space.name})")
@@ -67,3 +71,22 @@ def extract(
     print(f"{output}  {architecture.digest}  encoder {params:.3f} M parameters  sha256 {sha256}")
     say(f"largest difference to the supernet's output on {source}: {difference:g}")
     say(f"BatchNorm statistics: {calibration}")
+
+
+def _check_replaceable(output: Path, supernet: Path) -> None:
+    """Refuse to write over anything but an extracted subnet: a training is hours of work.
+
+    Raises:
+        UsageError: if the file is the supernet that is read, or something else that is not a subnet.
+    """
+    from supersam.errors import CheckpointError, UsageError
+    from supersam.results.extracted import read_extracted
+
+    if not output.exists():
+        return
+    if output.samefile(supernet):
+        raise UsageError(f"{output} is the supernet that the subnet is cut from; choose another --output")
+    try:
+        read_extracted(output)
+    except CheckpointError as problem:
+        raise UsageError(f"{output} exists and is not an extracted subnet; choose another --output") from problem

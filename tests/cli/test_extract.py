@@ -90,3 +90,31 @@ def test_other_weights_without_images_are_refused_in_one_line(supersam, run, own
         assert answer.err.count("\n") == 1
         assert "for own.safetensors no statistics are shipped; give --data DIR" in answer.err
         assert not Path("best.safetensors").exists()
+
+
+def test_only_extracted_subnets_are_replaced(supersam, run, own_weights):
+    shutil.copy(own_weights, "training.safetensors")
+    Path("link.safetensors").symlink_to(own_weights)
+    Path("notes.safetensors").write_text("not a checkpoint")
+    Path("folder.safetensors").mkdir()
+    before = {path: path.read_bytes() for path in Path().glob("*.safetensors") if path.is_file()}
+    run(weights=own_weights)
+
+    for name, words in {
+        own_weights: "is the supernet that the subnet is cut from",
+        "link.safetensors": "is the supernet that the subnet is cut from",
+        "training.safetensors": "is not an extracted subnet",
+        "notes.safetensors": "is not an extracted subnet",
+        "folder.safetensors": "is not an extracted subnet",
+    }.items():
+        answer = supersam("extract", "run", "best", "-o", name)
+        assert (answer.code, answer.err.count("\n")) == (2, 1)
+        assert f"{name} " in answer.err
+        assert words in answer.err
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_subnet_that_was_extracted_before_is_replaced(supersam, run):
+    first = extracted(supersam)
+
+    assert extracted(supersam) == first
