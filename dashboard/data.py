@@ -108,15 +108,23 @@ class Data:
         """Return the devices of a source by key, throughput last, each with the reason why it cannot be used, if any.
 
         A run keeps the latencies of the device it was made for, so it can be shown even where that
-        device's table is not.
+        device's table is not, or is another by now.
         """
         tables = sorted(self.tables(), key=lambda device: device.is_throughput)
         devices = {device.key: (device, self._why_not(source, device)) for device in tables}
         asked = source.asked.device
-        if asked and not any(asked in (d.key, *d.aliases) for d, reason in devices.values() if not reason):
-            recorded = recorded_device(asked, source.stamp)
+        own = [d for d, reason in devices.values() if asked in (d.key, *d.aliases) and not reason]
+        if asked and not any(self._is_as_recorded(source, device) for device in own):
+            recorded = recorded_device(asked, source.stamp, is_changed=bool(own))
             devices[recorded.key] = (recorded, "")
         return devices
+
+    def _is_as_recorded(self, source: Source, device: Device) -> bool:
+        """Return whether a table gives the latencies of a run, be it that very table or one that differs in words."""
+        if source.asked.table_sha256 in (None, device.fingerprint):
+            return True
+        key, stamped = ("as recorded", source.key, device.key), (source.stamp, device.stamp)
+        return self._cache.get(key, stamped, lambda: device.is_as_recorded(self.contents(source)))
 
     def _why_not(self, source: Source, device: Device) -> str:
         key, stamped = ("why not", source.key, device.key), (source.stamp, device.stamp)

@@ -1,7 +1,10 @@
 """The devices: one latency table each, and the device a run was made for if its table is not here."""
 
+import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from supersam.errors import SuperSAMError
@@ -14,6 +17,7 @@ from .part_sums import PartSums
 from .sources import Contents, Found, one_line
 
 RECORDED = "recorded"
+DIGITS = 1e-5  # of a recorded latency
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,12 @@ class Device:
     stamp: Stamp
     table: LatencyTable | None = None
     recorded_on: str = ""  # the device a run names, if this is what the run recorded
+    is_changed: bool = False  # ... and the table of that name is another by now
     problem: str = ""  # why the table cannot be used
 
     @property
     def name(self) -> str:
-        return self.recorded_on or self.key
+        return f"{self.recorded_on} as recorded" if self.is_changed else self.recorded_on or self.key
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -57,6 +62,11 @@ class Device:
     def distrust(self) -> tuple[bool, str]:
         """The order in which devices are preferred where none is asked for: latencies first, the best grade first."""
         return self.is_throughput, self.table.grade if self.table else "none"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The hash of the table that a run writes down; empty without one."""
+        return hashlib.sha256(self.table.to_json().encode()).hexdigest() if self.table else ""
 
     @property
     def estimates(self) -> bool:
@@ -88,10 +98,20 @@ class Device:
             for one, latency in zip(contents.found, latencies, strict=True)
         ]
 
+    def is_as_recorded(self, contents: Contents) -> bool:
+        """Return whether a run recorded the latencies that this device has."""
+        pairs = zip(self.candidates(contents), contents.found, strict=True)
+        return all(one.recorded is None or _agree(here.latency, one.recorded) for here, one in pairs)
+
     def parts_ms(self, parts: Iterable[Part]) -> float | None:
         """Return what some parts take together within a whole network, if the device has a table."""
         table = self.table
         return None if table is None else sum(table.of_part(part).ms for part in parts)
+
+
+def _agree(one: Latency, other: Latency) -> bool:
+    """Return whether two latencies are the same to the digits that a run writes down."""
+    return all(math.isclose(a, b, rel_tol=DIGITS) for a, b in zip(one[:3], other[:3], strict=True))
 
 
 def read_device(name: str, path: Path, stamped: Stamp) -> Device:
@@ -102,6 +122,11 @@ def read_device(name: str, path: Path, stamped: Stamp) -> Device:
         return Device(name, stamped, problem=f"its table is damaged: {one_line(problem)}")
 
 
-def recorded_device(name: str, stamped: Stamp) -> Device:
-    """Return the device whose latencies a run recorded."""
-    return Device(RECORDED, stamped, recorded_on=name.removesuffix(".json").rpartition("/")[2])
+def recorded_device(name: str, stamped: Stamp, is_changed: bool = False) -> Device:
+    """Return the device whose latencies a run recorded.
+
+    Args:
+        is_changed: whether the table of this name is another by now.
+    """
+    stem = name.removesuffix(".json").rpartition("/")[2]
+    return Device(RECORDED, stamped, recorded_on=stem, is_changed=is_changed)

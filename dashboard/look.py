@@ -30,6 +30,7 @@ def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
         return _no_source(data, listed, notices)
     devices = data.devices(source)
     device, usual_device = _device(source, devices, chosen.get("device"), notices)
+    notices += _changed(source, devices)
     contents = data.contents(source)
     if contents.left_out:
         notices.append(f"{contents.left_out} candidates whose accuracy is not a number are left out.")
@@ -82,6 +83,18 @@ def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
         compared=compared,
         timed=_timed(data, source, notices),
     )
+
+
+def _changed(source: Source, devices: Devices) -> list[str]:
+    """Return that the table of a run's device is another by now, if it is."""
+    wanted = source.asked.device
+    own = [device for device, reason in devices.values() if wanted in (device.key, *device.aliases) and not reason]
+    if RECORDED not in devices or not own:
+        return []
+    return [
+        f"The table {own[0].key} is not the one {source.label} was searched with: its latencies differ. Those that the "
+        "run recorded are shown unless another device is chosen."
+    ]
 
 
 def _throughput(device: Device) -> str:

@@ -40,6 +40,7 @@ class Asked:
     """What a search was asked for, as far as its run says so."""
 
     device: str | None = None
+    table_sha256: str | None = None  # of the device's latency table
     budget_ms: float | None = None
     risk: str = "upper"  # which end of a latency the budget was compared with, of RISKS
 
@@ -109,8 +110,10 @@ def _run_source(run: Run) -> Source:
 
 def _asked(question: dict[str, Any]) -> Asked:
     device, budget, risk = question.get("device"), question.get("budget_ms"), question.get("risk")
+    sha256 = question.get("table_sha256")
     return Asked(
         device if isinstance(device, str) else None,
+        sha256 if isinstance(sha256, str) else None,
         float(budget) if isinstance(budget, int | float) and 0 < budget < math.inf else None,
         risk if risk in RISKS else next(iter(RISKS)),
     )

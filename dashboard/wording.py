@@ -82,7 +82,8 @@ def _compared(view: View) -> str:
 def _provenance(view: View) -> str:
     table = view.device.table
     if table is None:
-        return f"Latencies are those the run recorded for {view.device.name}; its table is not here."
+        gone = "is another by now" if view.device.is_changed else "is not here"
+        return f"Latencies are those the run recorded for {view.device.recorded_on}; its table {gone}."
     text = f"{table.name} is {table.device}, {table.runtime}, {table.precision}: {table.method}, grade {table.grade}"
     return f"{text}, {table.date}."
 

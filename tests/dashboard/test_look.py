@@ -1,5 +1,6 @@
 """From the choices of a URL to what is shown."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -80,6 +81,42 @@ def test_a_run_of_a_table_elsewhere_opens_on_what_it_recorded(
 
     assert (found.device.key, found.budget_ms, found.query) == ("recorded", 6.0, "")
     assert found.device.name == Path(device).name.removesuffix(".json")
+
+
+def fingerprint(table: LatencyTable) -> str:
+    return hashlib.sha256(table.to_json().encode()).hexdigest()
+
+
+def test_a_run_whose_table_was_replaced_opens_on_what_it_recorded(
+    make: Any, data: Data, runs: Path, tables: Path, table: LatencyTable
+):
+    make.run(runs / "first", [], table_sha256=fingerprint(table))
+    before = view(data)
+    make.estimated_table(speed=2.0).save(tables / "jetson-test.json")
+
+    found, today = view(data), view(data, device="jetson-test")
+
+    assert (before.device.key, before.notices) == ("jetson-test", [])
+    assert (found.device.key, found.device.name, found.query) == ("recorded", "jetson-test as recorded", "")
+    assert [one.latency.ms for one in found.candidates] == pytest.approx(
+        [one.latency.ms for one in before.candidates], rel=1e-5
+    )
+    assert "recorded for jetson-test; its table is another by now." in " ".join(wording.caption(found, 0))
+    assert len(found.notices) == 1
+    assert "The table jetson-test is not the one first was searched with" in found.notices[0]
+    assert (today.device.key, today.budget_ms, today.notices) == ("jetson-test", None, found.notices)
+    assert today.candidates[0].latency.ms == pytest.approx(2 * before.candidates[0].latency.ms)
+
+
+def test_a_table_that_changed_in_words_only_is_still_that_of_the_run(
+    make: Any, data: Data, runs: Path, tables: Path, table: LatencyTable
+):
+    make.run(runs / "first", [], table_sha256=fingerprint(table))
+    table.model_copy(update={"note": "Said better."}).save(tables / "jetson-test.json")
+
+    found = view(data)
+
+    assert (found.device.key, found.notices) == ("jetson-test", [])
 
 
 def test_no_budget_can_be_chosen_where_the_run_has_one(data: Data):
