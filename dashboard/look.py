@@ -15,7 +15,7 @@ from .devices import RECORDED, Device
 from .filters import NONE, Filters, read_filters
 from .published import Published, published_on
 from .query import MOST_COMPARED, NO_BUDGET, OVERLAYS, RISKS, ROWS, read_budget, search, write_budget
-from .sources import Contents, Source
+from .sources import TRIALS, Contents, Source
 from .view import Nothing, View
 
 Devices = dict[str, tuple[Device, str]]
@@ -261,6 +261,6 @@ def _no_candidates(
     elif source.is_archive:
         title, text, command = "The archive is empty", "Choose another source, or make a run.", ""
     else:
-        title, text = "This run has no candidates yet", "They appear here as they are found. To continue a stopped run:"
-        command = f"supersam search --resume --out {source.argument}"
+        title, command = "This run has no candidates yet", source.resume
+        text = f"They appear here as they are found. To continue a stopped run ({TRIALS}):"
     return Nothing(title, text, command, listed, notices, source, devices)

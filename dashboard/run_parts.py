@@ -16,7 +16,7 @@ from .components import aria
 from .curves import Curves
 from .progress import Progress
 from .query import write_budget
-from .sources import Source
+from .sources import TRIALS, Source
 from .theme import MARKS
 
 ROWS = 50  # of the table
@@ -49,8 +49,8 @@ def state(found: Progress, source: Source) -> list[html.P | html.Code]:
     if found.problem:
         parts.append(html.P(f"States of trials are not known: {found.problem}", className="notice"))
     if has_ended_badly:
-        parts.append(html.P("Continue it (with --storage URL, if it was begun with one):"))
-        parts.append(html.Code(components.command(resume(source)), className="command"))
+        parts.append(html.P(f"Continue it ({TRIALS}; with --storage URL, if it was begun with one):"))
+        parts.append(html.Code(components.command(source.resume), className="command"))
     return parts
 
 
@@ -66,11 +66,6 @@ def _best(found: Progress, source: Source) -> list[html.P]:
 def _explore(source: Source, candidate: Candidate) -> dcc.Link:
     address = f"{get_relative_path('/')}?source={quote(source.key)}&subnet={candidate.digest}"
     return dcc.Link(html.Code(candidate.digest), href=address)
-
-
-def resume(source: Source) -> str:
-    """Return the command that continues a run: what it was asked stands in its folder."""
-    return f"supersam search --resume --out {source.argument}"
 
 
 def reference(found: Curves) -> str:

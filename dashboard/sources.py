@@ -19,6 +19,7 @@ from .filters import blocks_of
 from .part_sums import PartSums
 from .query import RISKS
 
+TRIALS = "N is as many as were asked for; default: 200"  # of ``Source.resume``
 ARCHIVE = "archive/starter"  # has a slash, so no run's folder has this name
 
 # What reading a file that someone else wrote may raise beside supersam's own errors: readers check the
@@ -60,6 +61,11 @@ class Source:
     @property
     def is_archive(self) -> bool:
         return self.key == ARCHIVE
+
+    @property
+    def resume(self) -> str:
+        """The command that continues a run: all it was asked stands in its folder, but for how many to evaluate."""
+        return f"supersam search --resume --out {self.argument} --trials N"
 
 
 @dataclass(frozen=True)

@@ -297,6 +297,8 @@ def test_a_run_that_has_just_begun_says_so(make: Any, tmp_path: Path, tables: Pa
 
     assert isinstance(found, Nothing)
     assert "no candidates yet" in found.title
+    assert found.command == f"supersam search --resume --out {tmp_path}/runs/new --trials N"
+    assert "N is as many as were asked for; default: 200" in found.text
 
 
 def test_the_archive_needs_a_device_that_can_predict_it(

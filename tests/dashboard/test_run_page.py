@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from dash import html
 
 from dashboard.columns import Column, columns, importance, importances, of_source
 from dashboard.curves import curves
+from dashboard.data import Data
 from dashboard.parallel import LINES, describe_parallel, drawn_rows
 from dashboard.progress import progress
-from dashboard.run_parts import reference, side
+from dashboard.run_parts import reference, side, state
+from dashboard.to_html import render
 from dashboard.where import parse, passing, ranges
 from dashboard.wording import ms
 from supersam.errors import UsageError
@@ -35,6 +38,11 @@ def run(runs: Path) -> Run:
     return Run(runs / "first")
 
 
+@pytest.fixture
+def data(runs: Path, tables: Path, no_archive: Path) -> Data:
+    return Data(runs, tables, no_archive)
+
+
 def at(run: Run, seconds: float) -> float:
     """The time this long after the last change."""
     return max(file.stat().st_mtime for file in run.folder.iterdir()) + seconds
@@ -50,6 +58,15 @@ def test_a_run_is_running_then_stalled_then_finished(run: Run):
     assert (late.state, late.says) == ("stalled", "Stalled: no news for 2 h and no result. Its process may have ended.")
     run.result_file.write_text('{"best": null}')
     assert stand(run, NOW_AND_LATER[1]).state == "finished"
+
+
+def test_a_stalled_run_says_how_to_go_on_with_as_many_trials_as_were_asked_for(run: Run, data: Data):
+    (source,) = data.sources()
+
+    text = render(html.Div(state(stand(run, NOW_AND_LATER[1]), source)))
+
+    assert f"supersam search --resume --out {run.folder} --trials N" in text
+    assert "N is as many as were asked for; default: 200" in text
 
 
 def test_trials_are_read_from_the_sqlite_file_a_run_names(run: Run, tmp_path: Path):
