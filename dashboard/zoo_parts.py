@@ -20,7 +20,7 @@ HEAD = {
     "gmacs": "encoder GMACs",
 }
 KINDS = {
-    Kind.PUBLISHED: ("Published", "by the authors of a system, in their papers and repositories"),
+    Kind.PUBLISHED: ("Published", "by the authors of this or another system, as the source says, in their papers and repositories"),
     Kind.SECONDARY: ("Secondary", "measured or transcribed by third parties"),
     Kind.COUNTED: ("Counted", "by arithmetic or from the released code; nothing was timed"),
     Kind.MEASURED: ("Measured here", "by this project, with the command that repeats it"),
@@ -153,29 +153,33 @@ def _files(card: Card) -> html.Section | None:
 def _figures(zoo: Zoo, card: Card, kind: Kind) -> html.Section | None:
     """Return every figure that is known in one way, so that ways are never mixed."""
     sizes = [
-        [unit, f"{cost.value:g}", cost.scope, str(cost.resolution or ""), cost.note]
+        [unit, f"{cost.value:g}", cost.scope, str(cost.resolution or ""), cost.note, cost.source]
         for unit, figures in (("M params", card.params_m), ("GMACs", card.gmacs))
         for cost in figures
         if zoo.kind(cost.source) is kind
     ]
     found = [
-        [one.dataset, one.prompt, one.metric, f"{one.value:g}", ", ".join(filter(None, (one.protocol, one.note)))]
+        [one.dataset, one.prompt, one.metric, f"{one.value:g}", _said(one.protocol, one.note), one.source]
         for one in card.accuracy
         if zoo.kind(one.source) is kind
     ]
-    times = [[t.device, t.scope, t.time, conditions(t)] for t in card.latency if zoo.kind(t.source) is kind]
-    said = [[one.what, one.value] for one in card.statements if zoo.kind(one.source) is kind]
+    times = [[t.device, t.scope, t.time, conditions(t), t.source] for t in card.latency if zoo.kind(t.source) is kind]
+    said = [[one.what, one.value, one.source] for one in card.statements if zoo.kind(one.source) is kind]
     blocks = [
-        _block("Size", ["", "value", "of", "px", "note"], 1, sizes),
-        _block("Accuracy", ["data set", "prompt", "metric", "value", "protocol"], 3, found),
-        _block("Latency", ["device", "of", "time", "conditions"], 2, times),
-        _block("Statements", ["what", "value"], None, said),
+        _block("Size", ["", "value", "of", "px", "note", "source"], 1, sizes),
+        _block("Accuracy", ["data set", "prompt", "metric", "value", "protocol", "source"], 3, found),
+        _block("Latency", ["device", "of", "time", "conditions", "source"], 2, times),
+        _block("Statements", ["what", "value", "source"], None, said),
     ]
     shown = [block for block in blocks if block is not None]
     if not shown:
         return None
     title, meaning = KINDS[kind]
     return html.Section([html.H3([title, html.Small(f" {meaning}")]), *shown], className=f"kind {kind.value}")
+
+
+def _said(*texts: str) -> str:
+    return ", ".join(filter(None, texts))
 
 
 def _block(title: str, head: Sequence[str], numeric: int | None, rows: list[list[str]]) -> html.Details | None:
@@ -194,7 +198,10 @@ def _sources(zoo: Zoo, card: Card) -> html.Section | None:
     used = dict.fromkeys(figure.source for figure in card.figures)
     if not used:
         return None
-    items = [html.Li([html.Span(zoo.kind(key).value, className="badge"), zoo.sources[key].what]) for key in used]
+    items = [
+        html.Li([html.Span(zoo.kind(key).value, className="badge"), html.Code(key), f" {zoo.sources[key].what}"])
+        for key in used
+    ]
     return html.Section([html.H3("Sources of these figures"), html.Ul(items, className="sources")])
 
 

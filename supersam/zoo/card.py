@@ -16,7 +16,7 @@ NAME = r"^[a-z0-9][a-z0-9.-]*$"
 class Kind(StrEnum):
     """How a figure is known."""
 
-    PUBLISHED = "published"  # by the authors of a system, in their paper or repository
+    PUBLISHED = "published"  # by the authors of this or another system, in their paper or repository
     SECONDARY = "secondary"  # measured or transcribed by a third party
     COUNTED = "counted"  # by arithmetic or by building the released code; nothing was timed or evaluated
     MEASURED = "measured"  # by this project, with the command that repeats it

@@ -177,6 +177,17 @@ def test_the_zoo_keeps_kinds_apart(client: FlaskClient):
     assert "EdgeSAM" not in page(client, "/zoo", licence="permissive")
 
 
+def test_the_zoo_says_of_each_figure_whose_it_is(client: FlaskClient):
+    text = page(client, "/zoo", name="fastsam-x")
+
+    published, rest = text.split("kind published")  # the class of a section follows what is in it
+    secondary, _ = rest.split("kind secondary")
+    assert "by the authors of this or another system, as the source says" in published
+    assert published.count("tinysam_repo") == 1, "the figure of another system's authors, with its source beside it"
+    assert "aihub" not in published
+    assert secondary.count("aihub") == 11
+
+
 def test_a_device_shows_its_blocks_and_a_damaged_one_its_problem(client: FlaskClient):
     text = page(client, "/devices", name="jetson-test-alias", space="starter-vit", resolution="256")
 

@@ -65,13 +65,30 @@ def test_known_figures_are_carried_over():
     assert encoder.value == 89.670912
 
 
+def test_figures_that_were_printed_in_another_unit_or_of_another_system_are_not_mistaken():
+    fastsam, lite = ZOO.cards["fastsam-x"], ZOO.cards["lite-sam"]
+    printed = next(cost for cost in fastsam.gmacs if cost.source == "tinysam_repo")
+    counted = next(cost for cost in fastsam.gmacs if cost.source == "edgesam_repo")
+
+    assert (printed.value, printed.resolution) == (172, 640)
+    assert printed.value == pytest.approx(counted.value * (640 / 1024) ** 2, rel=0.02)
+    assert lite.latency == ()
+    assert [one.value for one in lite.statements if "SAM-B" in one.what] == ["2084 ms"]
+
+
+def test_what_the_sources_do_not_say_is_not_on_a_card():
+    assert {time.runtime for time in ZOO.cards["samfast"].latency} == {""}
+    assert {time.batch for name in ("picosam2", "picosam3") for time in ZOO.cards[name].latency} == {None}
+
+
 def test_cards_hold_no_pointer_of_a_private_index_and_nothing_from_memory():
     for path in FOLDER.rglob("*.yaml"):
         assert not re.search(r"index (file )?id|from memory|unverified|\bTBD\b", path.read_text()), path.name
 
 
 def test_only_third_parties_are_secondary():
-    for key in ("survey_2nd", "frontiers_2nd", "indep_cpu", "issue"):
+    others = ("aihub", "aihub_old", "jetson_lab_bench", "jetson_lab_evit")  # a vendor, and a tutorial
+    for key in ("survey_2nd", "frontiers_2nd", "indep_cpu", "issue", *others):
         assert ZOO.kind(key) is Kind.SECONDARY
     assert not [key for key, source in ZOO.sources.items() if source.kind is Kind.MEASURED and not source.command]
 
