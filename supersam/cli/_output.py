@@ -7,8 +7,8 @@ from typing import Any
 
 
 def print_json(content: Any) -> None:
-    """Print one JSON document."""
-    print(json.dumps(content, indent=1))
+    """Print one JSON document, at once: a command that goes on, such as a server, is read by a pipe meanwhile."""
+    print(json.dumps(content, indent=1), flush=True)
 
 
 def say(text: str) -> None:

@@ -1,8 +1,11 @@
 """What there is: devices and spaces, for people and for programs."""
 
+import io
 import json
+import sys
 
 from supersam import __version__
+from supersam.cli._output import print_json
 from supersam.latency import shipped_tables
 from supersam.space import shipped_spaces
 
@@ -18,6 +21,15 @@ def test_devices_are_listed_with_how_far_to_trust_them(supersam):
     assert (jetson["method"], jetson["grade"]) == ("estimated", "E")
     text = supersam("devices").out
     assert all(device["name"] in text for device in listed)
+
+
+def test_a_document_is_there_before_its_command_ends(monkeypatch):
+    pipe = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe))
+
+    print_json({"url": "http://127.0.0.1:8050/"})
+
+    assert json.loads(pipe.getvalue()) == {"url": "http://127.0.0.1:8050/"}
 
 
 def test_spaces_are_listed_with_their_sizes(supersam):
