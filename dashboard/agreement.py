@@ -34,7 +34,7 @@ class Errors:
     n: int
     mape: float  # mean absolute error, as a share of the time
     close: float  # share of the networks that are within CLOSE
-    inside: float  # share whose time is in the predicted 90 % interval
+    inside: float  # share whose time is between the predicted bounds
 
 
 @dataclass(frozen=True)

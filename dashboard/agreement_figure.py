@@ -5,6 +5,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from supersam.latency import ROUNDS
+
 from .agreement import CHOSEN, FITTED, HELD_OUT, Agreement, Pair
 from .figure_layout import CLEAR, FONT, on_log_axis
 from .front import ticks
@@ -16,7 +18,10 @@ HOVER = "<b>%{customdata[0]}</b><br>predicted %{x:.3g}ms, %{customdata[1]} off<b
 
 
 def draw_agreement(found: Agreement, device: str, palette: Palette) -> go.Figure:
-    """Draw measured against predicted milliseconds, both with their 90 % intervals, on two equal logarithmic axes."""
+    """Draw measured against predicted milliseconds, both with their bounds, on two equal logarithmic axes.
+
+    Of what was predicted these are an interval, of what was measured the range of the rounds.
+    """
     low, high = _range(found.pairs)
     traces = [*_band(found.noise, low, high, palette), _diagonal(low, high, palette)]
     traces += [_points(found.of(role), role, palette) for role in SYMBOLS if found.of(role)]
@@ -37,7 +42,7 @@ def draw_agreement(found: Agreement, device: str, palette: Palette) -> go.Figure
         legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top", "font": {"color": palette.muted, "size": 12}},
         modebar={"bgcolor": CLEAR, "color": palette.muted, "activecolor": palette.ink},
         xaxis=axis | {"title": {"text": f"predicted by {escape(device)} (ms)", "standoff": 8}},
-        yaxis=axis | {"title": {"text": "measured (ms)"}},
+        yaxis=axis | {"title": {"text": f"measured (ms), with its {ROUNDS}"}},
     )
     return go.Figure(data=traces, layout=layout)
 

@@ -2,7 +2,7 @@
 
 from dash import dcc, html
 
-from supersam.latency import LatencyTable
+from supersam.latency import ROUNDS, LatencyTable
 
 from . import components, ids, wording
 from .agreement import CHOSEN, CLOSE, FITTED, HELD_OUT, Agreement, Errors, Pair, errors
@@ -27,7 +27,7 @@ def section(key: str, table: LatencyTable, found: Agreement) -> html.Section:
     chart = html.Div(figure, className="chart square", role="group", **label)
     listed = html.Details([html.Summary("The same as a table"), _table(found)])
     return html.Section(
-        [title, dcc.Store(id=ids.AGREEMENT_OF, data=key), *_says(found), chart, listed], className="agreement"
+        [title, dcc.Store(id=ids.AGREEMENT_OF, data=key), *_says(table, found), chart, listed], className="agreement"
     )
 
 
@@ -39,24 +39,25 @@ def _nothing(table: LatencyTable, found: Agreement) -> str:
     return "No whole network was timed with this table, so there is nothing to compare. supersam profile times some."
 
 
-def _says(found: Agreement) -> list[html.P]:
+def _says(table: LatencyTable, found: Agreement) -> list[html.P]:
     """Return the errors in sentences, of what the table had not seen first."""
     lines = [
-        _sentence("held out of everything", errors(found.of(HELD_OUT))),
-        _sentence("chosen by a search", errors(found.of(CHOSEN))),
-        _sentence("that the factors were fitted on (hollow)", errors(found.of(FITTED))),
+        _sentence("held out of everything", errors(found.of(HELD_OUT)), table.interval),
+        _sentence("chosen by a search", errors(found.of(CHOSEN)), table.interval),
+        _sentence("that the factors were fitted on (hollow)", errors(found.of(FITTED)), table.interval),
     ]
+    bars = f"Bars and brackets: the {table.interval} of what is predicted, the {ROUNDS} of what was measured."
     noise = "" if found.noise is None else f"The same network timed again varies by {found.noise:.1%} (noise floor)."
     rest = f"{wording.plural(found.unknown, 'network')} cannot be predicted and are left out." if found.unknown else ""
-    return [html.P(line) for line in (*lines, noise, rest) if line]
+    return [html.P(line) for line in (*lines, noise, bars, rest) if line]
 
 
-def _sentence(what: str, found: Errors | None) -> str:
+def _sentence(what: str, found: Errors | None, interval: str) -> str:
     if found is None:
         return ""
     return (
         f"{wording.plural(found.n, 'network')} {what}: mean error {found.mape:.1%} (MAPE), {found.close:.0%} within "
-        f"±{CLOSE:.0%}, {found.inside:.0%} within the predicted 90 % interval."
+        f"±{CLOSE:.0%}, {found.inside:.0%} within the predicted {interval}."
     )
 
 

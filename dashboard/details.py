@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from dash import html
 
+from supersam.latency import INTERVAL, ROUNDS, Latency
 from supersam.results import Candidate
 from supersam.results.timed import Timed, TimedSubnet
 
@@ -131,19 +132,25 @@ def _timed(view: View, candidate: Candidate) -> list[html.Section]:
             [
                 html.Th([what, html.Small(where)], scope="row", className="wrap"),
                 html.Td(wording.ms(time.ms), className="number"),
-                html.Td(f"{wording.number(time.lo)}-{wording.number(time.hi)}", className="number"),
+                html.Td([wording.between(time.lo, time.hi), html.Small(f" {is_what}")], className="number"),
             ]
         )
         for one, subnet in found
-        for what, where, time in (
-            (f"predicted by {one.table}", one.table_is, subnet.predicted),
-            ("measured here", f"{one.here}, {one.date}", subnet.measured),
+        for what, where, time, is_what in (
+            (f"predicted by {one.table}", one.table_is, subnet.predicted, _interval(view, one)),
+            ("measured here", f"{one.here}, {one.date}", subnet.measured, ROUNDS),
         )
     ]
-    head = ["whole subnet", "time", "90 % interval"]
+    head = ["whole subnet", "time", "from-to"]
     table = components.table("Measured here", head, rows, numeric=head[1:], hide_caption=True)
     notes = [html.P(_verdict(one, subnet), className="muted hint") for one, subnet in found]
     return [html.Section([html.H3("Measured here"), table, *notes])]
+
+
+def _interval(view: View, timed: Timed) -> str:
+    """Return what the interval of a prediction is, by the table it is from if that is here."""
+    device, _ = view.devices.get(timed.table, (None, ""))
+    return device.interval if device else INTERVAL
 
 
 def _verdict(one: Timed, subnet: TimedSubnet) -> str:
@@ -163,6 +170,16 @@ def _device(view: View, candidate: Candidate, device: Device) -> html.Tr:
     if reason:
         return html.Tr([name, html.Td(components.short(reason), colSpan=3, className="muted", title=reason)])
     latency = view.latency_on(device, candidate)
-    numbers = [wording.ms(latency.ms), f"{wording.number(latency.lo)}-{wording.number(latency.hi)}"]
-    cells = [*(html.Td(text, className="number") for text in numbers), html.Td(latency.method)]
-    return html.Tr([name, *cells], **components.aria(current=str(device.key == view.device.key).lower()))
+    return html.Tr(
+        [name, *latency_cells(device, latency)], **components.aria(current=str(device.key == view.device.key).lower())
+    )
+
+
+def latency_cells(device: Device, latency: Latency) -> list[html.Td]:
+    """Return median, interval and method; of an interval that is not one of 90 %, what it is instead."""
+    other = [] if device.interval == INTERVAL else [html.Small(f" {device.interval}")]
+    return [
+        html.Td(wording.ms(latency.ms), className="number"),
+        html.Td([wording.between(latency.lo, latency.hi), *other], className="number"),
+        html.Td(latency.method),
+    ]

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from supersam.errors import SuperSAMError
-from supersam.latency import Latency, LatencyTable, read_table
+from supersam.latency import INTERVAL, Latency, LatencyTable, read_table
 from supersam.results import Candidate
 from supersam.space import Part
 
@@ -57,6 +57,11 @@ class Device:
     def quantity(self) -> str:
         """What its milliseconds are."""
         return "time per image" if self.is_throughput else "latency"
+
+    @property
+    def interval(self) -> str:
+        """What the bounds of its latencies are."""
+        return self.table.interval if self.table else INTERVAL
 
     @property
     def distrust(self) -> tuple[bool, str]:

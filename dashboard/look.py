@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from supersam.errors import DamagedError, suggest
+from supersam.latency import INTERVAL
 from supersam.results import Candidate
 from supersam.results.timed import Timed
 
@@ -45,6 +46,8 @@ def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
     rows = _one_of("choice of rows", chosen.get("rows"), ROWS, notices)
     if device.is_throughput:
         notices.append(_throughput(device))
+    if device.interval != INTERVAL:
+        notices.append(_unchecked(device))
     filters = read_filters(chosen, contents.blocks, contents.resolutions, notices)
     candidates, found = data.candidates(source, device), data.fronts(source, device)
     compared = _compared(candidates, chosen.get("compare", ""), notices)
@@ -102,6 +105,13 @@ def _throughput(device: Device) -> str:
         f"{device.name} gives throughput, not latency: the time of a batch of up to {device.batch} images, divided by "
         "their number. One image alone takes longer, by how much is not known; a budget for one image cannot be held "
         "against it."
+    )
+
+
+def _unchecked(device: Device) -> str:
+    return (
+        f"No whole network was timed with {device.name}, so nobody knows how far its sums of parts are off: their "
+        f"bounds are no {INTERVAL} but the {device.interval}."
     )
 
 

@@ -10,7 +10,7 @@ from supersam.space import AnyArchitecture, SearchSpace, count
 from . import components, ids, wording
 from .anatomy import sections
 from .components import aria
-from .details import stages
+from .details import latency_cells, stages
 from .devices import Device
 from .masks import Answer
 from .part_sums import PartSums
@@ -98,9 +98,7 @@ def _device(device: Device, architecture: AnyArchitecture) -> html.Tr:
     if reason or device.table is None:
         return html.Tr([name, html.Td(components.short(reason), colSpan=3, className="muted", title=reason)])
     latency = device.table.predict(architecture)
-    numbers = [wording.ms(latency.ms), f"{wording.number(latency.lo)}-{wording.number(latency.hi)}"]
-    cells = [*(html.Td(text, className="number") for text in numbers), html.Td(latency.method)]
-    return html.Tr([name, *cells])
+    return html.Tr([name, *latency_cells(device, latency)])
 
 
 def neighbour(found: Nearest | None) -> list[html.H2 | html.P | html.Ul]:

@@ -24,6 +24,11 @@ def latency(found: Latency) -> str:
     return f"{ms(found.ms)} [{number(found.lo)}-{number(found.hi)}] {found.method}"
 
 
+def between(lo: float, hi: float) -> str:
+    """Return two bounds, such as ``18.0-28.9``."""
+    return f"{number(lo)}-{number(hi)}"
+
+
 def accuracy(found: Accuracy) -> str:
     """Return for example ``0.712 [0.701-0.723] measured``."""
     low, high = found.interval
@@ -76,7 +81,9 @@ def _compared(view: View) -> str:
     start = "No budget is set; one would be" if view.budget_ms is None else "The budget is"
     if view.risk == "median":
         return f"{start} compared with the median {view.device.quantity}; the true time may be above it."
-    return f"{start} compared with the upper bound of the {view.device.quantity} (its 90 % interval, drawn as a bar)."
+    return (
+        f"{start} compared with the upper bound of the {view.device.quantity} ({view.device.interval}, drawn as a bar)."
+    )
 
 
 def _provenance(view: View) -> str:

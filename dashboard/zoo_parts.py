@@ -20,7 +20,10 @@ HEAD = {
     "gmacs": "encoder GMACs",
 }
 KINDS = {
-    Kind.PUBLISHED: ("Published", "by the authors of this or another system, as the source says, in their papers and repositories"),
+    Kind.PUBLISHED: (
+        "Published",
+        "by the authors of this or another system, as the source says, in their papers and repositories",
+    ),
     Kind.SECONDARY: ("Secondary", "measured or transcribed by third parties"),
     Kind.COUNTED: ("Counted", "by arithmetic or from the released code; nothing was timed"),
     Kind.MEASURED: ("Measured here", "by this project, with the command that repeats it"),

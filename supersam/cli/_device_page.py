@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from supersam.cli._output import print_table
 from supersam.errors import SuperSAMError
-from supersam.latency import Entry, Latency, LatencyTable, Network
+from supersam.latency import INTERVAL, ROUNDS, Entry, Latency, LatencyTable, Network
 from supersam.space.parts import part_from_key
 
 
@@ -29,7 +29,8 @@ def content(table: LatencyTable) -> dict[str, Any]:
     return {
         **table.model_dump(mode="json", by_alias=True),
         "why": table.best_grade.why,
-        "parts": [dict(zip(PART_HEAD, row, strict=True)) for row in _parts(table)],
+        "interval": table.interval,
+        "parts": [dict(zip(_part_head(table), row, strict=True)) for row in _parts(table)],
         "checks": [
             {
                 "name": check.name,
@@ -52,9 +53,9 @@ def show(table: LatencyTable) -> None:
         _print_facts(title, facts)
     if table.entries:
         print("\nparts")
-        print_table(PART_HEAD, list(_parts(table)))
+        print_table(_part_head(table), list(_parts(table)))
     if table.networks:
-        _print_checks([_check(table, name, network) for name, network in table.networks.items()])
+        _print_checks(table, [_check(table, name, network) for name, network in table.networks.items()])
     print("\nsources")
     for source in table.sources:
         print(f"  {source}")
@@ -97,7 +98,7 @@ def _sections(table: LatencyTable) -> Iterator[tuple[str, dict[str, Any]]]:
         {
             "factor": f"{composition.factor:.4g}" if composition.calibration_networks else "1, not fitted",
             "by kind": ", ".join(f"{kind} {factor:.4g}" for kind, factor in composition.factor_per_kind.items()),
-            "90 % interval": f"x{composition.spread:.3g} of a whole network" if composition.spread > 1 else "",
+            INTERVAL: _interval(table),
             "networks": composition.calibration_networks or "",
             "note": composition.note,
         },
@@ -106,6 +107,13 @@ def _sections(table: LatencyTable) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "estimator", dict(table.estimator.model_dump())
     if table.transfer is not None:
         yield "transfer", dict(table.transfer.model_dump())
+
+
+def _interval(table: LatencyTable) -> str:
+    if table.interval != INTERVAL:
+        return f"not known, as no whole network was timed; an encoder has the {table.interval} of its parts"
+    spread = table.composition.spread
+    return f"x{spread:.3g} of a whole network" if spread > 1 else ""
 
 
 def _said(facts: dict[str, Any]) -> list[str]:
@@ -124,7 +132,9 @@ def _print_facts(title: str, facts: dict[str, Any]) -> None:
         print("\n" + "\n".join([title, *lines] if title else lines))
 
 
-PART_HEAD = ("kind", "parts", "method", "timed as", "samples", "from ms", "to ms", "90 % interval")
+def _part_head(table: LatencyTable) -> list[str]:
+    width = ROUNDS if table.method == "measured" else INTERVAL
+    return ["kind", "parts", "method", "timed as", "samples", "from ms", "to ms", width]
 
 
 def _parts(table: LatencyTable) -> Iterator[list[str]]:
@@ -154,7 +164,7 @@ def _check(table: LatencyTable, name: str, network: Network) -> Check:
         return Check(name, network, None, str(problem))
 
 
-def _print_checks(checks: list[Check]) -> None:
+def _print_checks(table: LatencyTable, checks: list[Check]) -> None:
     print("\nwhole networks")
     rows = []
     for check in checks:
@@ -164,7 +174,7 @@ def _print_checks(checks: list[Check]) -> None:
             rows.append([*row, "", "", check.why_not])
         else:
             rows.append([*row, f"{found.ms:.4g}", f"[{found.lo:.4g}-{found.hi:.4g}]", f"{100 * check.error:+.1f} %"])
-    print_table(["network", "role", "timed", "ms", "predicted ms", "90 % interval", "error"], rows)
+    print_table(["network", "role", "timed", "ms", "predicted ms", table.interval, "error"], rows)
     for role, mape in _mape(checks):
         n = sum(check.network.role == role and check.error is not None for check in checks)
         print(f"mean error of {n} networks ({role}): {100 * mape:.1f} %")

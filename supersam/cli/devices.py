@@ -98,9 +98,10 @@ def interval_factor(table: "LatencyTable") -> float | None:
     from statistics import median
 
     from supersam.errors import MissingEntryError
+    from supersam.latency import INTERVAL
     from supersam.space import load_space, shipped_spaces
 
-    if table.method == "measured" and not table.composition.calibration_networks:
+    if table.interval != INTERVAL:
         return None
     for name in sorted(shipped_spaces(), key=lambda name: name != "starter"):
         space, rng = load_space(name), random.Random(0)

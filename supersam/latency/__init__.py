@@ -19,12 +19,15 @@ from supersam.latency.format import (
 from supersam.latency.grade import best_grade, variation_pct
 from supersam.latency.read import alias_of, load_table, parse_table, read_table, shipped_tables
 from supersam.latency.space_latency import Latencies, SpaceLatency
-from supersam.latency.table import SCHEMA, Latency, LatencyTable
+from supersam.latency.table import INTERVAL, ROUNDS, SCHEMA, SUMMED, Latency, LatencyTable
 from supersam.space.terms import space_parts
 
 __all__ = [
+    "INTERVAL",
     "METHODS",
+    "ROUNDS",
     "SCHEMA",
+    "SUMMED",
     "Composition",
     "Device",
     "Entry",

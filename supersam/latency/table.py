@@ -39,6 +39,9 @@ from supersam.space.parts import part_from_key
 from supersam.space.terms import space_parts
 
 SCHEMA = 2
+INTERVAL = "90 % interval"
+ROUNDS = "range of rounds"  # what was timed has, a part or a whole network
+SUMMED = "summed range of rounds"
 NAME = r"^[a-z0-9][a-z0-9.-]*$"
 
 
@@ -120,6 +123,12 @@ class LatencyTable(Model):
         """The best grade that the header allows, and why it is no better."""
         throttled = any(entry.throttled for entry in self.entries.values())
         return best_grade(self.method, self.date, self.clock, self.power, self.quality, throttled)
+
+    @property
+    def interval(self) -> str:
+        """What the bounds of an encoder's latency are: how far off sums of measured parts are, only networks tell."""
+        is_known = self.method != "measured" or self.composition.calibration_networks > 0
+        return INTERVAL if is_known else SUMMED
 
     def entry(self, part: Part) -> Entry | None:
         """Return the time of a part alone: stored, interpolated or estimated; None if nothing is known."""

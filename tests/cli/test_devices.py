@@ -85,6 +85,27 @@ def test_sums_that_no_network_has_checked_have_no_interval() -> None:
     assert interval_factor(table.model_copy(update={"composition": Composition()})) is None
 
 
+def test_page_says_that_an_interval_is_not_known(supersam: Any, checked: LatencyTable, tmp_path: Path) -> None:
+    before = supersam("devices", "show", str(tmp_path / "toy.json")).out
+    checked.model_copy(update={"composition": Composition()}).save(tmp_path / "toy.json")
+
+    after = supersam("devices", "show", str(tmp_path / "toy.json")).out
+    found = json.loads(supersam("devices", "show", str(tmp_path / "toy.json"), "--json").out)
+
+    assert "not known" not in before.partition("composition")[2].partition("parts")[0]
+    assert "90 % interval:         not known, as no whole network was timed; an encoder has the summed range" in after
+    assert re.search(r"predicted ms +summed range of rounds +error", after)
+    assert re.search(r"predicted ms +90 % interval +error", before)
+    assert found["interval"] == "summed range of rounds"
+
+
+def test_parts_that_were_timed_have_the_range_of_their_rounds(supersam: Any, checked: LatencyTable) -> None:
+    measured, estimated = (supersam("devices", "show", name).out for name in ("cpu-x86-1t", "jetson-agx-orin"))
+
+    assert re.search(r"from ms +to ms +range of rounds", measured)
+    assert re.search(r"from ms +to ms +90 % interval", estimated)
+
+
 def test_unknown_and_damaged_tables_are_told_in_one_line(supersam: Any, tmp_path: Path) -> None:
     (tmp_path / "torn.json").write_text('{"schema": 2,\n "name"')
 

@@ -79,6 +79,7 @@ def test_the_figure_is_hollow_for_what_was_fitted_and_has_both_intervals(timed: 
 
     assert symbols == {"calibration": "circle-open", "held-out": "circle", "chosen": "diamond"}
     assert figure.layout.xaxis.type == figure.layout.yaxis.type == "log"
+    assert figure.layout.yaxis.title.text == "measured (ms), with its range of rounds"
     assert figure.layout.xaxis.range == figure.layout.yaxis.range
     assert any(trace.name == "noise floor ±1.5 %" for trace in figure.data)
     pair = found.of(HELD_OUT)[0]
@@ -96,6 +97,7 @@ def test_the_section_says_the_errors_and_lists_every_network(timed: LatencyTable
     assert "1 network cannot be predicted" in text
     assert text.count("<tr>") == 1 + 12
     assert "+0.0%" in text
+    assert "the 90 % interval of what is predicted, the range of rounds of what was measured" in text
 
 
 def test_a_table_without_networks_says_why_there_is_nothing(make: Any):
@@ -149,6 +151,8 @@ def test_what_was_timed_of_a_run_stands_in_the_details(runs: Path, tables: Path,
     assert data.revision() != revision
     assert "My CPU, torch 2, fp32" in text
     assert "the machine is busy" in text
+    assert text.count("range of rounds") == 1
+    assert text.index("predicted by jetson-test") < text.index(" 90 % interval<") < text.index("range of rounds")
     assert ("+10.0% off" in text) is (differs is None)
     assert ("not judged" in text) is (differs is not None)
     assert "Measured here" not in render(details(after, before.front[1]))

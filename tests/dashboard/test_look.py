@@ -12,13 +12,14 @@ import pytest
 from dashboard import explore_parts, wording
 from dashboard import front_table as table_of_front
 from dashboard.data import Data
+from dashboard.details import details
 from dashboard.front_table import front_table
 from dashboard.look import look
 from dashboard.query import clean, read_budget, search
 from dashboard.to_html import render
 from dashboard.view import Nothing, View
 from supersam.errors import UsageError
-from supersam.latency import LatencyTable
+from supersam.latency import Composition, LatencyTable
 from supersam.results import Candidate, Run, best_within, pareto_front
 from supersam.units import parse_latency_ms
 
@@ -75,7 +76,9 @@ def test_the_budget_of_a_run_is_for_its_own_device(data: Data):
 def test_a_run_of_a_table_elsewhere_opens_on_what_it_recorded(
     make: Any, tmp_path: Path, tables: Path, no_archive: Path, device: str
 ):
-    make.run(tmp_path / "runs" / "away", make.candidates(5, make.estimated_table("elsewhere", speed=7.0)), device=device)
+    make.run(
+        tmp_path / "runs" / "away", make.candidates(5, make.estimated_table("elsewhere", speed=7.0)), device=device
+    )
 
     found = view(Data(tmp_path / "runs", tables, no_archive))
 
@@ -299,6 +302,24 @@ def test_a_run_that_has_just_begun_says_so(make: Any, tmp_path: Path, tables: Pa
     assert "no candidates yet" in found.title
     assert found.command == f"supersam search --resume --out {tmp_path}/runs/new --trials N"
     assert "N is as many as were asked for; default: 200" in found.text
+
+
+def test_bounds_that_no_whole_network_has_checked_are_no_interval(
+    make: Any, data: Data, tables: Path, table: LatencyTable
+):
+    measured_here = make.measured_table("board", [one.architecture for one in make.candidates(60, table)])
+    measured_here.save(tables / "board.json")
+    unchecked = view(data, device="board")
+    checked = {"composition": Composition(spread=1.1, calibration_networks=12)}
+    measured_here.model_copy(update=checked).save(tables / "board.json")
+    found = view(data, device="board")
+
+    assert found.notices == []
+    assert "(90 % interval, drawn as a bar)" in " ".join(wording.caption(found, 0))
+    assert "their bounds are no 90 % interval but the summed range of rounds." in unchecked.notices[0]
+    assert "(summed range of rounds, drawn as a bar)" in " ".join(wording.caption(unchecked, 0))
+    assert render(details(found, found.candidates[1])).count("summed range of rounds") == 0
+    assert render(details(unchecked, unchecked.candidates[1])).count("summed range of rounds") == 1
 
 
 def test_the_archive_needs_a_device_that_can_predict_it(
