@@ -4,6 +4,7 @@ Ours are those of an encoder for one image with one runtime at one precision. On
 precision and scope fits; every other is listed with the reason why it does not.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from supersam.latency import LatencyTable
 from supersam.zoo import Card, Kind, Latency, Zoo
 
 MAKERS = re.compile(r"\b(nvidia|apple|intel|qualcomm|google|samsung)\b")
+ASIDE = re.compile(r"\([^)]*\)| and .*")  # a remark, or a second device of one name
+VARIANT = re.compile(r"( (\d+gb|sxm\d?|pcie))*")  # what one name may say and the other not: memory, and its socket
 RUNTIMES = {"tensorrt": "tensorrt", "onnx": "onnxruntime", "pytorch": "torch", "torch": "torch", "openvino": "openvino",
             "core ml": "coreml", "coreml": "coreml", "tflite": "tflite"}  # fmt: skip
 
@@ -32,20 +35,24 @@ class Published:
 
 
 def published_on(zoo: Zoo, table: LatencyTable) -> list[Published]:
-    """Return the figures of a table's device: those that fit first, each part from fast to slow."""
+    """Return the figures of a table's device: what fits first, each part from fast to slow, what has no time last."""
     found = [
         Published(card, time, zoo.kind(time.source), zoo.sources[time.source].what, misfit(time, table))
         for card in zoo.cards.values()
         for time in card.latency
-        if same_device(time.device, table.device.name) and time.ms is not None
+        if same_device(time.device, table.device.name)
     ]
-    return sorted(found, key=lambda one: (not one.fits, one.time.ms))
+    return sorted(found, key=lambda one: (not one.fits, one.time.ms or math.inf))
 
 
 def same_device(published: str, ours: str) -> bool:
-    """Return whether one name is the beginning of the other, without the maker's: a longer name only adds memory."""
-    one, other = (" ".join(MAKERS.sub("", name.lower()).split()) for name in (published, ours))
-    return bool(one) and bool(other) and (f"{one} ".startswith(f"{other} ") or f"{other} ".startswith(f"{one} "))
+    """Return whether two names differ by the maker, by memory and by remarks only: a "Super" is another device."""
+    short, long = sorted((_core(name) for name in (published, ours)), key=len)
+    return bool(short) and long.startswith(short) and VARIANT.fullmatch(long.removeprefix(short)) is not None
+
+
+def _core(name: str) -> str:
+    return " ".join(ASIDE.sub("", MAKERS.sub("", name.lower())).split()).replace(" gb", "gb")
 
 
 def misfit(time: Latency, table: LatencyTable) -> str:
@@ -54,6 +61,8 @@ def misfit(time: Latency, table: LatencyTable) -> str:
 
 
 def _misfits(time: Latency, table: LatencyTable) -> Iterable[str]:
+    if time.ms is None:
+        yield "did not run" if time.outcome else "throughput"
     if time.scope != "encoder":
         yield f"times {time.scope}" if time.scope != "not stated" else "what is timed is not stated"
     if _runtime(time.runtime) != _runtime(table.runtime.name):

@@ -98,6 +98,14 @@ def test_noise_is_that_of_what_was_timed(make: Any, table: LatencyTable):
         ("Jetson Orin Nano Super", "NVIDIA Jetson Orin NX", False),
         ("A100", "NVIDIA A100 SXM 80GB", True),
         ("not stated", "AMD EPYC", False),
+        ("iPhone 12", "Apple iPhone 12 and 12 Pro (A14)", True),
+        ("Jetson Orin Nano (original)", "NVIDIA Jetson Orin Nano 8 GB (625 MHz, not Super)", True),
+        ("Jetson Orin Nano Super", "NVIDIA Jetson Orin Nano 8 GB (625 MHz, not Super)", False),
+        ("RTX 4070 Ti", "NVIDIA RTX 4070", False),
+        ("iPhone 15 Pro Max", "Apple iPhone 15", False),
+        ("Apple M4 Pro CPU", "Apple M4", False),
+        ("A100 40GB", "NVIDIA A100 80GB", False),
+        ("A100 40GB", "NVIDIA A100 40 GB", True),
     ],
 )
 def test_devices_are_the_same_but_for_maker_and_memory(published: str, ours: str, same: bool):
@@ -124,6 +132,23 @@ def test_only_figures_on_our_terms_stand_beside_ours():
         ({"scope": "decoder"}, "decoder"),
     ):
         assert word in misfit(Latency.model_validate(fields | {"source": "s"} | change), table)
+
+
+@pytest.mark.parametrize(
+    ("table", "device", "time", "reason"),
+    [
+        ("iphone-12", "iPhone 12", "out of memory", "did not run"),
+        ("jetson-orin-nano", "Jetson Orin Nano", "37 images/s", "throughput"),
+    ],
+)
+def test_what_has_no_time_is_listed_last_with_its_reason(table: str, device: str, time: str, reason: str):
+    found = published_on(load_zoo(), read_table(shipped_tables()[table]))
+    timeless = [one for one in found if one.time.ms is None]
+
+    assert timeless
+    assert found[-len(timeless) :] == timeless
+    assert all(one.misfit.split("; ")[0] in ("did not run", "throughput") for one in timeless)
+    assert (device, time, reason) in [(o.time.device, o.time.time, o.misfit.split("; ")[0]) for o in timeless]
 
 
 def test_filters_keep_what_passes_and_say_what_cannot_be_read(candidates: list[Candidate]):
