@@ -16,7 +16,7 @@ from supersam.checkpoints.starter import WEIGHTS, starter_statistics
 from supersam.checkpoints.subnets import extract_subnet, load_subnet
 from supersam.checkpoints.supernets import load_supernet
 from supersam.cli._output import say
-from supersam.data.coco import ImageRecord
+from supersam.data.records import ImageRecord, displayed_size
 from supersam.data.sources import open_packs
 from supersam.data.synthetic import draw, write_pack
 from supersam.data.transforms import to_input
@@ -143,7 +143,7 @@ def picture(image: Path | None, data: Path | None) -> tuple[NDArray[np.uint8], s
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as (H, W, 3), RGB."""
+    """Read an image file as (H, W, 3), RGB, turned as its EXIF data says."""
     from PIL import Image
 
     from supersam.errors import DataError
@@ -152,7 +152,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise MissingError(f"there is no image {path}")
     try:
         with Image.open(path) as file:
-            width, height = file.size
+            width, height = displayed_size(file)
     except (OSError, SyntaxError, ValueError) as problem:
         raise DataError(f"image {path} does not decode ({problem})") from problem
     return ImageRecord(path, width, height, ()).read()

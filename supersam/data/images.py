@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from supersam.data.labels import IMAGE_SUFFIXES
-from supersam.data.records import Annotation, ImageRecord, LazyRecords, Pack
+from supersam.data.records import Annotation, ImageRecord, LazyRecords, Pack, displayed_size
 from supersam.data.splits import in_split, split_folder
 from supersam.errors import DataError, MissingError
 
@@ -45,7 +45,7 @@ def _images(folder: Path) -> Iterator[Path]:
 def _record(path: Path) -> ImageRecord:
     try:
         with Image.open(path) as file:
-            width, height = file.size
+            width, height = displayed_size(file)
     except FileNotFoundError as problem:
         raise MissingError(f"image {path} is not there any more") from problem
     except Exception as problem:  # Pillow's decoders raise many kinds

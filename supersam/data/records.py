@@ -8,12 +8,22 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from supersam.data.segmentations import Box, decode_mask, mask_box
 from supersam.errors import DataError, MissingError
 
 Item = TypeVar("Item")
+TURNS = {  # EXIF's orientation -> from the stored pixels to the displayed image
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = tuple(TURNS[orientation] for orientation in (5, 6, 7, 8))
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,9 @@ class ImageRecord:
     def read(self, reduce: int = 1) -> NDArray[np.uint8]:
         """Return the image as (H, W, 3), RGB, values 0 to 255.
 
+        It is turned as its EXIF data says, which is how annotators see it, unless its annotations have the size of the
+        stored pixels and not of the turned ones.
+
         Args:
             reduce: 1, 2, 4 or 8: a JPEG is decoded at this fraction of its size (rounded up), which is much faster;
                 other formats are decoded at their full size.
@@ -47,10 +60,11 @@ class ImageRecord:
         """
         try:
             with Image.open(self.path if self.content is None else BytesIO(self.content)) as file:
-                self._check(file)
+                turn = self._check(file)
                 if reduce > 1:
-                    file.draft(None, (self.width // reduce, self.height // reduce))
-                return np.asarray(file.convert("RGB"))
+                    file.draft(None, (file.width // reduce, file.height // reduce))
+                image = file.convert("RGB")
+                return np.asarray(image if turn is None else image.transpose(turn))
         except FileNotFoundError as problem:
             raise MissingError(f"image {self.path} is named in the annotations and is not there") from problem
         except DataError:
@@ -80,16 +94,42 @@ class ImageRecord:
     def _unreadable(self, index: int, problem: Exception) -> DataError:
         return DataError(f"object {index} of {self.path.name} has no readable mask ({problem})")
 
-    def _check(self, file: Image.Image) -> None:
-        if file.size != (self.width, self.height):
-            raise DataError(
-                f"image {self.path} is {file.size[0]}x{file.size[1]} pixels, its annotations say "
-                f"{self.width}x{self.height}; the mask file does not match its images"
-            )
+    def _check(self, file: Image.Image) -> Image.Transpose | None:
+        """Return how the stored pixels are turned to lie under the masks; refuse those that cannot."""
         if file.mode[0] in "IF":  # Pillow would cut these values off at 255
             raise DataError(
                 f"image {self.path} has more than 8 bits a value; convert it to 8 bits with the contrast you want"
             )
+        stored, size, turn = file.size, (self.width, self.height), exif_turn(file)
+        if size == turned_size(stored, turn):
+            return turn
+        if size == stored:
+            return None
+        unless = " (as its EXIF orientation turns them)" if turned_size(stored, turn) != stored else ""
+        raise DataError(
+            f"image {self.path} is {'x'.join(map(str, turned_size(stored, turn)))} pixels{unless}, its annotations say "
+            f"{self.width}x{self.height}; the mask file does not match its images"
+        )
+
+
+def displayed_size(file: Image.Image) -> tuple[int, int]:
+    """Return the (width, height) of an opened image as it is displayed: turned as its EXIF data says."""
+    return turned_size(file.size, exif_turn(file))
+
+
+def turned_size(size: tuple[int, int], turn: Image.Transpose | None) -> tuple[int, int]:
+    """Return the (width, height) after a turn."""
+    return (size[1], size[0]) if turn in SIDEWAYS else size
+
+
+def exif_turn(file: Image.Image) -> Image.Transpose | None:
+    """Return the turn from the stored pixels to the displayed image; None where there is none to make."""
+    if file.format == "TIFF":
+        return None  # Pillow turns these itself
+    try:
+        return TURNS.get(file.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # of damaged EXIF data, without which the image may be sound
+        return None
 
 
 class LazyRecords(Sequence[ImageRecord], Generic[Item]):

@@ -94,7 +94,10 @@ class Predictor:
         return cls(model.to(device), architecture.resolution)
 
     def set_image(self, image: NDArray[np.uint8]) -> None:
-        """Encode an image; prompts that follow are about it."""
+        """Encode an image; prompts that follow are about its pixels.
+
+        Photographs are to be turned first, as in training: ``ImageOps.exif_transpose`` of Pillow.
+        """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"an image is (H, W, 3) of uint8, not {image.shape} of {image.dtype}")
         self._embedded = embed(self.model, image, self.resolution)

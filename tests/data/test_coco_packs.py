@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from pycocotools import mask as coco_mask
 
+from supersam.cli._subnets import read_image
 from supersam.data.coco import Annotation, ImageRecord, load_pack, load_packs
+from supersam.data.sources import DataSource, open_sources
 from supersam.data.synthetic import draw, write_pack
 from supersam.errors import DataError, MissingError
 
@@ -298,6 +300,55 @@ def test_image_of_another_size_is_damaged(tmp_path: Path, tells: Tells) -> None:
 
     with tells(DataError, "a.png", f"{HEIGHT}x{WIDTH} pixels", f"say {WIDTH}x{HEIGHT}"):
         load_pack(folder, "train").records[0].read()
+
+
+def stored(path: Path, orientation: int) -> NDArray[np.uint8]:
+    """Write an image of WIDTH x HEIGHT blocks of 8 pixels and return it as it is displayed."""
+    pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(pixels).save(
+        path, exif=exif, **({"quality": 95, "subsampling": 0} if path.suffix == ".jpg" else {})
+    )
+    with Image.open(path) as file:
+        return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_image_is_read_as_it_is_displayed(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = tmp_path / f"a.{suffix}"
+    displayed = stored(path, orientation)
+    height, width = displayed.shape[:2]
+
+    assert (height > width) == (orientation > 4)
+    assert np.array_equal(ImageRecord(path, width, height, ()).read(), displayed)
+    assert np.array_equal(read_image(path), displayed)
+    reduced = ImageRecord(path, width, height, ()).read(8)
+    if suffix == "jpg":
+        assert np.abs(reduced - displayed.reshape(height // 8, 8, width // 8, 8, 3).mean((1, 3))).max() < 8
+    (record,) = open_sources(DataSource(path=tmp_path, format="images"), "train")[0].records  # type: ignore[union-attr]
+    assert (record.width, record.height) == (width, height)
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_image_annotated_as_it_is_stored_is_not_turned(tmp_path: Path, tells: Tells, orientation: int) -> None:
+    path = tmp_path / "a.png"
+    displayed = stored(path, orientation)
+    with Image.open(path) as file:
+        pixels = np.asarray(file)
+
+    assert pixels.shape == (8 * HEIGHT, 8 * WIDTH, 3) != displayed.shape
+    assert np.array_equal(ImageRecord(path, 8 * WIDTH, 8 * HEIGHT, ()).read(), pixels)
+    with tells(DataError, "80x112 pixels", "EXIF", "say 5x5"):
+        ImageRecord(path, 5, 5, ()).read()
+
+
+def test_image_with_damaged_exif_is_read_as_it_is_stored(tmp_path: Path) -> None:
+    image = Image.new("RGB", (WIDTH, HEIGHT), (1, 2, 3))
+    image.save(tmp_path / "a.png", exif=b"Exif\0\0words and no directory")
+
+    assert (ImageRecord(tmp_path / "a.png", WIDTH, HEIGHT, ()).read() == [1, 2, 3]).all()
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
