@@ -123,11 +123,15 @@ def _pack(
         )
 
     names = {entry["id"]: str(entry.get("name")) for entry in content.get("licenses") or []}
-    found = dict(_parse(content["images"], image, file, skipped))
+    parsed = list(dict.fromkeys(_parse(content["images"], image, file, skipped)))
+    found = dict(parsed)
+    doubled = _doubled([image_id for image_id, _ in parsed], file, skipped)
     by_image: dict[int, list[Annotation]] = defaultdict(list)
     objects = [entry for entry in content["annotations"] if not (isinstance(entry, dict) and entry.get("iscrowd"))]
     for image_id, annotation in _parse(objects, _annotation, file, skipped):
         by_image[image_id].append(annotation)
+    for image_id in doubled:  # whose masks are whose cannot be told
+        found.pop(image_id), by_image.pop(image_id, None)
     for stranger in sorted(set(by_image) - set(found)):
         problem = f"{file} has masks for image id {stranger}, which is not among its images"
         if skipped is None:
@@ -143,6 +147,18 @@ def _pack(
             records.append(ImageRecord(path, width, height, tuple(by_image[key])))
             licences[licence] += 1
     return Pack(file.stem, tuple(records), licences=dict(licences))
+
+
+def _doubled(ids: list[int], file: Path, skipped: Skipped | None) -> list[int]:
+    """Return the ids that several images have; each of these images is counted, or an error if nothing counts."""
+    doubled = {image_id: count for image_id, count in Counter(ids).items() if count > 1}
+    for image_id, count in doubled.items():
+        problem = f"{file} has {count} images of one id {image_id!r}; give each its own, and its masks too"
+        if skipped is None:
+            raise DataError(problem)
+        for _ in range(count):
+            skipped.add("entry", "image id used twice", problem)
+    return list(doubled)
 
 
 def _parse(entries: list[Any], parse: Callable[[Any], Parsed], file: Path, skipped: Skipped | None) -> list[Parsed]:

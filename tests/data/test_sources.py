@@ -276,6 +276,25 @@ def test_entries_that_cannot_be_used_are_counted_in_training_and_errors_in_evalu
         open_packs(tmp_path, "train")
 
 
+def test_images_of_one_id_are_left_out_with_their_masks_and_an_error_in_evaluation(
+    tmp_path: Path, writer, tells
+) -> None:
+    content = writer.coco_content(writer.draw(4))
+    content["images"][2]["id"] = 1  # as where files were joined without new numbers
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] != 2]
+    content["images"].append(content["images"][3])  # the same image named again is no doubt
+    writer.coco(tmp_path, writer.draw(4), **content)
+
+    skipped = Skipped()
+    (pack,) = open_sources(tmp_path, "train", skipped)
+
+    assert [path.name for path in pack.paths] == ["sa_000.png", "sa_003.png"]
+    assert all(record.annotations for record in pack.records)
+    assert skipped.reasons == {"entry": {"image id used twice": 2}}
+    with tells(DataError, "instances_train.json", "2 images of one id 1"):
+        open_packs(tmp_path, "train")
+
+
 def test_a_file_that_is_no_annotation_file_is_an_error_in_training_too(tmp_path: Path, writer, tells) -> None:
     writer.coco(tmp_path, writer.draw(1))
     (tmp_path / "annotations" / "instances_train.json").write_text('{"images": [{"id": 1')
