@@ -50,17 +50,18 @@ def load_pack(folder: Path, split: str, skipped: Skipped | None = None) -> Pack:
     """Load one pack: ``annotations/instances_<split>.json`` or LVIS' ``lvis_v1_<split>.json``.
 
     A split without a year means that of the only year there is: ``train`` is COCO's ``train2017`` where there is no
-    other ``train``.
+    other ``train``. A derived split such as ``train2017-fit`` is a part of ``train2017``.
     """
     there = {
         path.stem.removeprefix(prefix): path
         for prefix in reversed(PREFIXES)
         for path in (folder / "annotations").glob(f"{prefix}*.json")
     }
-    on_disk = _with_year(split_on_disk(split), there)
+    whole = split in there and split_on_disk(split) != "train"  # a file of that very name, not a part of another
+    on_disk = split if whole else _with_year(split_on_disk(split), there)
     if on_disk not in there:
         raise MissingError(f"{folder} has no split {split!r} (there: {', '.join(sorted(there)) or 'none'})")
-    return replace(load_file(there[on_disk], None, split, skipped), name=folder.name)
+    return replace(load_file(there[on_disk], None, "" if whole else split, skipped), name=folder.name)
 
 
 def _with_year(split: str, there: Collection[str]) -> str:

@@ -48,8 +48,8 @@ def open_sources(data: Data, split: str, skipped: Skipped | None = None) -> list
 
     Args:
         data: a path, whose format is found out, or what a configuration says.
-        split: ``train``, ``val``, ..., or a derived one, ``train-fit`` or ``train-search``. A single annotation file
-            is one split: a derived one takes its share of it, any other all of it.
+        split: ``train``, ``val``, ..., or a derived one, such as ``train-fit`` or ``train-search``. A single
+            annotation file is one split: a derived one takes its share of it, any other all of it.
         skipped: for training: counts annotations that cannot be used and leaves them out. Without it they are errors.
 
     Raises:

@@ -1,7 +1,8 @@
 """Which images belong to a split, by a folder for each split or by a hash of their names.
 
-Besides the splits on disk there are two derived ones, so that the search never sees what results are reported
-on: every tenth image of ``train``, by a hash of its name, is ``train-search``; the rest is ``train-fit``.
+Besides the splits on disk there are two derived ones of each, so that the search never sees what results are reported
+on: every tenth image of ``train``, by a hash of its name, is ``train-search``; the rest is ``train-fit``; and
+``train2017-search`` and ``train2017-fit`` of ``train2017`` likewise.
 """
 
 import hashlib
@@ -10,20 +11,26 @@ from pathlib import Path
 
 from supersam.errors import MissingError
 
-DERIVED_SPLITS = {"train-fit": False, "train-search": True}
+PARTS = {"-fit": False, "-search": True}  # end of a derived split's name -> whether it is the tenth
 SPLIT_FOLDERS = ("train", "val", "test")
 
 
 def split_on_disk(split: str) -> str:
     """Return the split whose files hold ``split``."""
-    return "train" if split in DERIVED_SPLITS else split
+    return next((split.removesuffix(end) for end in PARTS if split.endswith(end)), split)
+
+
+def fit_split(split: str) -> str:
+    """Return the split to learn from where ``split`` is measured on: of a derived one its other part."""
+    return f"{split_on_disk(split)}-fit" if split.endswith("-search") else "train-fit"
 
 
 def in_split(name: str, split: str) -> bool:
     """Say whether an image of the split on disk, by the name of its file, belongs to ``split``."""
-    if split not in DERIVED_SPLITS:
+    if split_on_disk(split) == split:
         return True
-    return (hashlib.sha256(name.encode()).digest()[0] % 10 == 0) == DERIVED_SPLITS[split]
+    is_tenth = hashlib.sha256(name.encode()).digest()[0] % 10 == 0
+    return is_tenth == PARTS[split.removeprefix(split_on_disk(split))]
 
 
 def split_folders(folder: Path, holds: Callable[[Path], bool]) -> list[Path]:

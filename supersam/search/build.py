@@ -155,6 +155,7 @@ def _measured(
     from supersam.checkpoints.starter import WEIGHTS
     from supersam.checkpoints.supernets import load_supernet
     from supersam.data.sources import open_packs
+    from supersam.data.splits import fit_split, split_on_disk
     from supersam.evaluate.compute import compute_device, kind_of
     from supersam.search.accuracy_cache import AccuracyCache, data_fingerprint
     from supersam.search.measured import CALIBRATION_IMAGES, MeasuredAccuracy
@@ -175,7 +176,7 @@ def _measured(
     data, split, prompts = Path(wanted["data"]), wanted["split"], list(wanted["prompts"])
     packs = open_packs(data, split)
     try:
-        calibration = open_packs(data, "train-fit")
+        calibration = open_packs(data, fit_split(split))
     except MissingError as missing:
         raise MissingError(
             f"{missing}; a search takes BatchNorm statistics from the split train of its data"
@@ -184,7 +185,7 @@ def _measured(
     protocol = {
         "version": PROTOCOL,
         "weights_sha256": file_sha256(path),
-        "data": data_fingerprint(data, [split, "train-fit", "train"], [*packs, *calibration]),
+        "data": data_fingerprint(data, [split, split_on_disk(split), "train-fit", "train"], [*packs, *calibration]),
         "split": split,
         "images": wanted["images"],
         "masks_per_image": MASKS_PER_IMAGE,

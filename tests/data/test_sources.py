@@ -144,6 +144,32 @@ def test_of_two_years_one_has_to_be_named(tmp_path: Path, writer, tells) -> None
     assert len(open_packs(tmp_path, "train2014")[0]) == 2
 
 
+def test_every_split_has_its_two_parts_and_by_its_file_the_same_ones(tmp_path: Path, writer) -> None:
+    for split in ("train2014", "train2017", "val", "cross-fit"):
+        writer.coco(tmp_path, writer.draw(30, side=16), split)
+
+    def names(data: Path | DataSource, split: str) -> list[str]:
+        return [path.name for path in open_packs(data, split)[0].paths]
+
+    fit, search = names(tmp_path, "train2017-fit"), names(tmp_path, "train2017-search")
+    assert sorted(fit + search) == names(tmp_path, "train2017")
+    assert 0 < len(search) < 10
+    assert names(by_path(tmp_path), "train-search") == names(by_path(tmp_path), "train2017-search") == search
+    assert names(DataSource(path=tmp_path, split="train2017-fit"), "train-fit") == fit
+    assert names(tmp_path, "val-search") == search
+    assert len(names(tmp_path, "cross-fit")) == 30  # there is a file of that name
+
+
+def test_parts_of_a_folder_for_each_split(tmp_path: Path, writer) -> None:
+    for split in ("train", "val"):
+        writer.labels(tmp_path / split, writer.draw(30, side=16))
+
+    fit, search = (open_packs(tmp_path, split)[0].paths for split in ("val-fit", "val-search"))
+
+    assert len(fit) + len(search) == 30
+    assert {path.parent.parent.name for path in fit + search} == {"val"}
+
+
 def test_the_files_of_a_pack_are_named_without_reading_it(tmp_path: Path, writer) -> None:
     drawn = writer.draw(3)
     folders = [writer.coco(tmp_path / "a", drawn), writer.labels(tmp_path / "b", drawn)]
