@@ -1,9 +1,10 @@
-"""Images and their JSON out of one tar file, local or far, as it streams by; webdataset opens and reads it."""
+"""Images and their JSON out of one tar file, local or far, as it streams by; webdataset opens it."""
 
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 from supersam.data.sa1b import IMAGE_SUFFIXES
 from supersam.errors import EnvironmentProblem, MissingError, UsageError
@@ -36,23 +37,22 @@ class Broken:
 def read_pairs(shard: str) -> Iterator[Pair | Broken]:
     """Yield the pairs of a shard in their order; whatever ends it early is yielded last.
 
-    The two files of a pair may lie apart by some hundred others. A tar file that was cut between the contents of
-    two files cannot be told from a whole one.
+    The two files of a pair may lie apart by some hundred others.
     """
     waiting: dict[str, Pair] = {}
     try:
         with webdataset().gopen(shard) as stream:
-            for file in webdataset().tariterators.tar_file_iterator(stream):
-                path = PurePosixPath(file["fname"])
+            for name, content in _files(stream):
+                path = PurePosixPath(name)
                 suffix = path.suffix.lower()
                 if suffix != ".json" and suffix not in IMAGE_SUFFIXES:
                     continue
                 key = str(path.with_suffix(""))
                 pair = waiting.setdefault(key, Pair(f"{shard}/{key}"))
                 if suffix == ".json":
-                    pair.annotations = file["data"]
+                    pair.annotations = content
                 else:
-                    pair.image = file["data"]
+                    pair.image = content
                 if pair.image is not None and pair.annotations is not None:
                     yield waiting.pop(key)
                 elif len(waiting) > WAITING:
@@ -61,6 +61,35 @@ def read_pairs(shard: str) -> Iterator[Pair | Broken]:
         yield Broken(f"shard {shard} broke off: {' '.join(str(problem).split()) or type(problem).__name__}")
     else:
         yield from waiting.values()
+
+
+class _Header(tarfile.TarInfo):
+    """A header that must be one: after the first file tarfile takes a damaged or missing header for the end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as problem:
+            raise tarfile.ReadError(f"{problem} where a file or the end should be") from problem
+
+
+def _files(stream: Any) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and content of every file of a tar, which must end as tars end: with zeros alone."""
+    with tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Header) as tar:
+        for entry in tar:
+            file = tar.extractfile(entry) if entry.isreg() else None
+            if file is not None:
+                yield entry.name, file.read()
+            tar.members = []  # type: ignore[attr-defined]
+        rest: Any = tar.fileobj
+        if rest.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # type: ignore[attr-defined]
+            raise tarfile.ReadError("no end marker (two blocks of zeros)")
+        while block := rest.read(tarfile.RECORDSIZE):  # type: ignore[attr-defined]
+            if any(block):
+                raise tarfile.ReadError("more after its end marker; are these several tars in one file?")
 
 
 def find_shards(path: str) -> tuple[str, ...]:

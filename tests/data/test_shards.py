@@ -1,7 +1,9 @@
 """Streams of tar shards: every image once an epoch to one process, in one order, resumable, damage counted."""
 
+import gzip
 import shutil
 import threading
+from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from supersam.data.shards import Position, Stream, StreamReader
 from supersam.data.skipped import Skipped
 from supersam.data.sources import open_sources
-from supersam.data.tar_pairs import WAITING, read_pairs
+from supersam.data.tar_pairs import WAITING, Broken, Pair, read_pairs
 from supersam.errors import DataError
 
 
@@ -155,6 +157,40 @@ def test_shard_that_breaks_off_gives_what_it_has(tmp_path: Path, writer, n_whole
     assert source.position.epoch == 1
     assert source.skipped.reasons["shard"]["broken off"] >= 1
     assert "sa_000000.tar" in source.skipped.examples["shard"]["broken off"][0]
+
+
+def no_end(content: bytes) -> bytes:
+    return content.rstrip(b"\0") + bytes(-len(content.rstrip(b"\0")) % 512)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        no_end,
+        lambda content: no_end(content) + bytes(512),
+        lambda content: no_end(content) + bytes(100),
+        lambda content: no_end(content) + b"x" * 512 + bytes(1024),
+        lambda content: no_end(content) + content[:300],
+        lambda content: content + content,
+        lambda content: content + b"words",
+        lambda content: content.replace(b"sa_002.png", b"sa_00\xff.png"),  # in a header, whose sum is wrong then
+    ],
+)
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_shard_that_does_not_end_as_tars_do_gives_what_it_has_and_is_counted(
+    tmp_path: Path, writer, damage: Callable[[bytes], bytes], compress: Callable[[bytes], bytes]
+) -> None:
+    path = writer.shards(tmp_path, writer.draw(3), 1) / "sa_000000.tar"
+    sound, content = path.read_bytes(), damage(path.read_bytes())
+
+    path.write_bytes(compress(sound))
+    assert all(isinstance(item, Pair) for item in read_pairs(str(path)))
+    path.write_bytes(compress(content))
+    *pairs, broken = read_pairs(str(path))
+
+    assert [pair.name for pair in pairs] == [f"sa_00{number}" for number in range(2 if b"\xff.png" in content else 3)]
+    assert isinstance(broken, Broken)
+    assert "sa_000000.tar broke off" in broken.problem
 
 
 def test_shard_that_goes_missing_during_the_run_is_counted(tmp_path: Path, writer) -> None:
