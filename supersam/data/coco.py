@@ -128,9 +128,14 @@ def _pack(
     found = dict(parsed)
     doubled = _doubled([image_id for image_id, _ in parsed], file, skipped)
     by_image: dict[int, list[Annotation]] = defaultdict(list)
-    objects = [entry for entry in content["annotations"] if not (isinstance(entry, dict) and entry.get("iscrowd"))]
-    for image_id, annotation in _parse(objects, _annotation, file, skipped):
-        by_image[image_id].append(annotation)
+    crowds = 0
+    for image_id, annotation in _parse(content["annotations"], _annotation, file, skipped):
+        if annotation is None:
+            crowds += 1
+        else:
+            by_image[image_id].append(annotation)
+    if skipped is not None:
+        skipped.crowds += crowds
     for image_id in doubled:  # whose masks are whose cannot be told
         found.pop(image_id), by_image.pop(image_id, None)
     for stranger in sorted(set(by_image) - set(found)):
@@ -147,7 +152,7 @@ def _pack(
         if in_split(path.name, split):
             records.append(ImageRecord(path, width, height, tuple(by_image[key])))
             licences[licence] += 1
-    return Pack(file.stem, tuple(records), licences=dict(licences))
+    return Pack(file.stem, tuple(records), licences=dict(licences), crowds=crowds)
 
 
 def _doubled(ids: list[int], file: Path, skipped: Skipped | None) -> list[int]:
@@ -176,7 +181,10 @@ def _parse(entries: list[Any], parse: Callable[[Any], Parsed], file: Path, skipp
     return parsed
 
 
-def _annotation(entry: dict[str, Any]) -> tuple[int, Annotation]:
+def _annotation(entry: dict[str, Any]) -> tuple[int, Annotation | None]:
+    """Return the image's id and the object, or None for a crowd."""
+    if int(entry.get("iscrowd") or 0):
+        return entry["image_id"], None
     return entry["image_id"], Annotation(entry["segmentation"], float(entry["area"]))
 
 

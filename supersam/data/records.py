@@ -172,6 +172,7 @@ class Pack:
     weight: float = 1.0  # how often it is drawn from, beside other sources
     licences: Mapping[str, int] = field(default_factory=dict, compare=False)  # licence -> images, as the data says
     has_masks: bool = True  # without them an image teaches what a teacher says of it, and nothing can be judged by it
+    crowds: int = field(default=0, compare=False)  # masks of several objects at once (iscrowd), which are left out
 
     @property
     def paths(self) -> list[Path]:

@@ -24,6 +24,7 @@ class Skipped:
     reasons: dict[str, dict[str, int]] = field(default_factory=dict)  # kind -> reason -> count
     examples: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # ... -> the first few that differ
     unused: int = 0  # draws of sound images that show no object large enough; no damage
+    crowds: int = 0  # masks of several objects at once (``iscrowd`` 1), left out when a file is loaded; no damage
     _taken: "Skipped | None" = field(default=None, compare=False, repr=False)
 
     def see(self, kind: str, count: int = 1) -> None:
@@ -42,16 +43,17 @@ class Skipped:
             for reason, count in reasons.items():
                 self._add(kind, reason, count, other.examples.get(kind, {}).get(reason, []))
         self.unused += other.unused
+        self.crowds += other.crowds
 
     def take(self) -> "Skipped":
         """Return the counts so far and start again from zero: what a worker sends along with a batch.
 
         ``check`` goes on judging by all counts; those of one batch are too few.
         """
-        taken = Skipped(self.seen, self.reasons, self.examples, self.unused)
+        taken = Skipped(self.seen, self.reasons, self.examples, self.unused, self.crowds)
         self._taken = self._taken or Skipped()
         self._taken.merge(taken)
-        self.seen, self.reasons, self.examples, self.unused = {}, {}, {}, 0
+        self.seen, self.reasons, self.examples, self.unused, self.crowds = {}, {}, {}, 0, 0
         return taken
 
     def count(self, kind: str) -> int:
@@ -90,10 +92,14 @@ class Skipped:
         else:
             seen = [f"{count:,} {PLURALS[kind]}" for kind, count in self.seen.items()]
             line = f"nothing was skipped of {' and '.join(seen) or 'nothing seen'}"
+        line += f"; {self.crowds:,} masks of crowds (iscrowd 1) were left out" if self.crowds else ""
         return line + (f"; {self.unused:,} image draws showed no object to ask for" if self.unused else "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return ``{unused_images, kinds: {kind: {seen, skipped, share, reasons: {reason: {count, examples}}}}}``."""
+        """Return ``{unused_images, crowds, kinds: {kind: {seen, skipped, share, reasons}}}``.
+
+        ``reasons`` is ``{reason: {count, examples}}``.
+        """
         kinds = {
             kind: {
                 "seen": self.seen.get(kind, 0),
@@ -107,12 +113,12 @@ class Skipped:
             for kind in PLURALS
             if kind in self.seen or kind in self.reasons
         }
-        return {"unused_images": self.unused, "kinds": kinds}
+        return {"unused_images": self.unused, "crowds": self.crowds, "kinds": kinds}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
         """Read back what ``to_dict`` gave, so that a resumed run goes on counting."""
-        found = cls(unused=content["unused_images"])
+        found = cls(unused=content["unused_images"], crowds=content.get("crowds", 0))
         for kind, counts in content["kinds"].items():
             found.see(kind, counts["seen"])
             for reason, entry in counts["reasons"].items():

@@ -131,7 +131,8 @@ def evaluate(
             _score_image(model, resolution, record, prompts, masks_per_image, scores, cache)
             on_image()
         if not scores.prompts:
-            raise UsageError(f"pack {pack.name} has no masks to evaluate")
+            crowds = f" but {pack.crowds:,} of crowds (iscrowd 1), which are left out" if pack.crowds else ""
+            raise UsageError(f"pack {pack.name} has no masks to evaluate{crowds}")
         found[pack.name] = scores
     return Report(n_images, found)
 

@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 
 from supersam.cli._subnets import read_image
 from supersam.data.coco import Annotation, ImageRecord, load_pack, load_packs
+from supersam.data.skipped import Skipped
 from supersam.data.sources import DataSource, open_sources
 from supersam.data.synthetic import draw, write_pack
 from supersam.errors import DataError, MissingError
@@ -202,12 +203,19 @@ def test_pack_has_its_images_by_name_with_their_objects(tmp_path: Path) -> None:
     )
 
 
-def test_crowds_are_left_out(tmp_path: Path) -> None:
-    annotations = [{"image_id": 1, "area": area, "iscrowd": area % 2, "segmentation": []} for area in range(5)]
+def test_crowds_are_left_out_and_counted(tmp_path: Path, tells: Tells) -> None:
+    marks = [0, 1, "0", "1", None, True, 0.0]
+    annotations = [{"image_id": 1, "area": n, "iscrowd": mark, "segmentation": []} for n, mark in enumerate(marks)]
+    skipped = Skipped()
 
-    (found,) = load_pack(write(tmp_path, annotations=annotations), "train").records
+    pack = load_pack(write(tmp_path, annotations=annotations), "train", skipped)
 
-    assert [annotation.area for annotation in found.annotations] == [0, 2, 4]
+    assert [annotation.area for annotation in pack.records[0].annotations] == [0, 2, 4, 6]
+    assert pack.crowds == skipped.crowds == 3
+    assert skipped.count("entry") == 0
+    assert skipped.summary().endswith("; 3 masks of crowds (iscrowd 1) were left out")
+    with tells(DataError, "instances_train.json", "'many'"):
+        load_pack(write(tmp_path, annotations=[annotations[0] | {"iscrowd": "many"}]), "train")
 
 
 def test_masks_of_unknown_images_are_damaged(tmp_path: Path, tells: Tells) -> None:

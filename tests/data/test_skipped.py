@@ -22,13 +22,13 @@ def counted(images: int = 200, missing: int = 0, damaged: int = 0) -> Skipped:
 def test_counts_of_workers_add_up_to_those_of_one() -> None:
     first, second = counted(100, missing=2), counted(50, missing=1, damaged=4)
     second.see("mask", 10)
-    second.unused = 3
+    second.unused, second.crowds = 3, 5
 
     first.merge(pickle.loads(pickle.dumps(second)))
 
     assert first.seen == {"image": 150, "mask": 10}
     assert first.reasons == {"image": {"file missing": 3, "file damaged": 4}}
-    assert first.unused == 3
+    assert (first.unused, first.crowds) == (3, 5)
     assert first.share("image") == pytest.approx(7 / 150)
     assert len(first.examples["image"]["file damaged"]) == EXAMPLES
     assert second.count("image") == 5  # merging takes nothing away
@@ -109,7 +109,7 @@ def test_a_file_that_is_drawn_again_is_counted_again_and_is_one_example() -> Non
 
 def test_json_form_reads_back_the_same() -> None:
     skipped = counted(1200, missing=7, damaged=1)
-    skipped.unused = 4
+    skipped.unused, skipped.crowds = 4, 6
     content = json.loads(json.dumps(skipped.to_dict()))
 
     assert content["kinds"]["image"]["reasons"]["file missing"] == {
@@ -117,3 +117,5 @@ def test_json_form_reads_back_the_same() -> None:
         "examples": ["missing_0.jpg", "missing_1.jpg", "missing_2.jpg"],
     }
     assert Skipped.from_dict(content) == skipped
+    del content["crowds"]  # as in checkpoints of earlier
+    assert Skipped.from_dict(content).crowds == 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,8 @@ def test_pack_without_masks_is_refused(tells: Tells, pack: Pack) -> None:
 
     with tells(UsageError, "bare", "no masks"):
         run(bare, "box")
+    with tells(UsageError, "bare", "no masks to evaluate but 1,200 of crowds (iscrowd 1)"):
+        run(replace(bare, crowds=1200), "box")
 
 
 def test_empty_masks_are_not_evaluated(pack: Pack, oracle: Oracle) -> None:
