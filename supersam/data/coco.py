@@ -15,7 +15,7 @@ from urllib.parse import urlparse
 
 from supersam.data.records import Annotation, ImageRecord, Pack
 from supersam.data.skipped import Skipped
-from supersam.data.splits import in_split, split_on_disk
+from supersam.data.splits import of_split, split_on_disk
 from supersam.errors import DataError, MissingError
 
 __all__ = ["Annotation", "ImageRecord", "Pack", "load_file", "load_pack", "load_packs"]
@@ -144,15 +144,15 @@ def _pack(
             raise DataError(problem)
         for _ in by_image[stranger]:
             skipped.add("entry", "of no image", problem)
-    records, licences = [], Counter[str]()
+    inside = []
     for key, (name, width, height, licence) in sorted(found.items(), key=lambda item: item[1][0]):
         path = images / name
         if images.resolve() not in path.resolve().parents:
             raise DataError(f"{file} names the image {name!r} outside {images}")
-        if in_split(path.name, split):
-            records.append(ImageRecord(path, width, height, tuple(by_image[key])))
-            licences[licence] += 1
-    return Pack(file.stem, tuple(records), licences=dict(licences), crowds=crowds)
+        inside.append((ImageRecord(path, width, height, tuple(by_image[key])), licence))
+    kept = of_split(inside, lambda image: image[0].path.name, split, file)
+    licences = Counter(licence for _, licence in kept)
+    return Pack(file.stem, tuple(record for record, _ in kept), licences=dict(licences), crowds=crowds)
 
 
 def _doubled(ids: list[int], file: Path, skipped: Skipped | None) -> list[int]:

@@ -3,6 +3,7 @@
 import os
 import zlib
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from supersam.data.labels import IMAGE_SUFFIXES
 from supersam.data.records import Annotation, ImageRecord, LazyRecords, Pack, displayed_size
-from supersam.data.splits import in_split, split_folder
+from supersam.data.splits import of_split, split_folder
 from supersam.errors import DataError, MissingError
 
 RECTANGLES = 32  # of an image, to ask the teacher about
@@ -29,8 +30,8 @@ def load_image_folder(folder: Path, split: str) -> Pack:
     if not folder.is_dir():
         raise MissingError(f"there is no folder {folder} to read images from")
     place = split_folder(folder, split, lambda child: any(_images(child)))
-    paths = sorted(path for path in _images(place) if in_split(path.stem, split))
-    return Pack(folder.name, LazyRecords(paths, _record, Path), has_masks=False)
+    paths = of_split(_images(place), attrgetter("stem"), split, place)
+    return Pack(folder.name, LazyRecords(sorted(paths), _record, Path), has_masks=False)
 
 
 def _images(folder: Path) -> Iterator[Path]:

@@ -11,7 +11,7 @@ from scipy.ndimage import find_objects
 
 from supersam.data.records import Annotation, ImageRecord, LazyRecords, Pack
 from supersam.data.segmentations import LabelMask, read_labels
-from supersam.data.splits import in_split, split_folder
+from supersam.data.splits import of_split, split_folder
 from supersam.errors import DataError, MissingError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -40,8 +40,7 @@ def load_label_folder(folder: Path, split: str) -> Pack:
 
     pairs = [
         (images.get(stem, place / "images" / f"{stem}.png"), masks.get(stem, place / "masks" / f"{stem}.png"))
-        for stem in sorted(images.keys() | masks.keys())
-        if in_split(stem, split)
+        for stem in of_split(sorted(images.keys() | masks.keys()), str, split, place)
     ]
     return Pack(folder.name, LazyRecords(pairs, _record, itemgetter(0)))
 

@@ -5,10 +5,11 @@ The JSON is ``{"image": {"width", "height", ...}, "annotations": [{"segmentation
 
 import json
 from itertools import chain, islice
+from operator import attrgetter
 from pathlib import Path
 
 from supersam.data.records import Annotation, ImageRecord, LazyRecords, Pack
-from supersam.data.splits import in_split, split_folder
+from supersam.data.splits import of_split, split_folder
 from supersam.errors import DataError, MissingError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -37,8 +38,8 @@ def load_sa1b_folder(folder: Path, split: str) -> Pack:
             elif path.suffix == ".json":
                 annotated.add(path.with_suffix(""))
 
-    keys = sorted(key for key in images.keys() | annotated if in_split(key.name, split))
-    paths = [images.get(key, key.with_name(f"{key.name}.jpg")) for key in keys]
+    keys = of_split(images.keys() | annotated, attrgetter("name"), split, place)
+    paths = [images.get(key, key.with_name(f"{key.name}.jpg")) for key in sorted(keys)]
     return Pack(folder.name, LazyRecords(paths, _record, Path))
 
 

@@ -6,12 +6,16 @@ on: every tenth image of ``train``, by a hash of its name, is ``train-search``; 
 """
 
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from supersam.errors import MissingError
 
+Item = TypeVar("Item")
 PARTS = {"-fit": False, "-search": True}  # end of a derived split's name -> whether it is the tenth
+COPY = re.compile(r"\.rf\.[0-9a-f]{32}(?=\.|$)")  # Roboflow's mark of an augmented copy: all of a photograph go one way
 SPLIT_FOLDERS = ("train", "val", "test")
 
 
@@ -29,8 +33,23 @@ def in_split(name: str, split: str) -> bool:
     """Say whether an image of the split on disk, by the name of its file, belongs to ``split``."""
     if split_on_disk(split) == split:
         return True
-    is_tenth = hashlib.sha256(name.encode()).digest()[0] % 10 == 0
+    is_tenth = hashlib.sha256(COPY.sub("", name).encode()).digest()[0] % 10 == 0
     return is_tenth == PARTS[split.removeprefix(split_on_disk(split))]
+
+
+def of_split(items: Iterable[Item], name: Callable[[Item], str], split: str, place: Path) -> list[Item]:
+    """Return the images of the split on disk that belong to ``split``.
+
+    Raises:
+        MissingError: if there are images and none belongs to it.
+    """
+    there = list(items)
+    found = [item for item in there if in_split(name(item), split)]
+    if there and not found:
+        raise MissingError(
+            f"split {split} holds none of the {len(there)} images of {place} (parted by a hash of their names)"
+        )
+    return found
 
 
 def split_folders(folder: Path, holds: Callable[[Path], bool]) -> list[Path]:

@@ -1,7 +1,9 @@
 """Every format gives the images and masks that were written, and says what is wrong."""
 
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,29 @@ def test_every_split_has_its_two_parts_and_by_its_file_the_same_ones(tmp_path: P
     assert names(DataSource(path=tmp_path, split="train2017-fit"), "train-fit") == fit
     assert names(tmp_path, "val-search") == search
     assert len(names(tmp_path, "cross-fit")) == 30  # there is a file of that name
+
+
+@pytest.mark.parametrize("name", ["coco", "sa1b", "labels"])
+def test_augmented_copies_of_a_photograph_go_one_way(tmp_path: Path, writer, name: str) -> None:
+    drawn = [
+        replace(one, name=f"{one.name}_jpg.rf.{hashlib.sha256(bytes([n, copy])).hexdigest()[:32]}")
+        for n, one in enumerate(writer.draw(40, side=8))
+        for copy in range(3)
+    ]
+    folder = WRITE[name](writer, tmp_path, drawn)
+
+    for split in ("train-fit", "train-search"):
+        names = [path.name[:6] for path in open_packs(folder, split)[0].paths]
+        assert {names.count(photograph) for photograph in names} == {3}
+
+
+@pytest.mark.parametrize("name", ["coco", "sa1b", "labels"])
+def test_a_part_without_images_says_how_they_are_parted(tmp_path: Path, writer, tells, name: str) -> None:
+    folder = WRITE[name](writer, tmp_path, writer.draw(2, side=16))
+
+    assert len(open_packs(folder, "train-fit")[0]) == 2
+    with tells(MissingError, "split train-search holds none of the 2 images", "hash of their names"):
+        open_packs(folder, "train-search")
 
 
 def test_parts_of_a_folder_for_each_split(tmp_path: Path, writer) -> None:
