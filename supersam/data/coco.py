@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 from supersam.data.records import Annotation, ImageRecord, Pack
 from supersam.data.skipped import Skipped
@@ -76,7 +76,8 @@ def load_file(
 
     Args:
         images: the folder its images are in, or, for images named by ``coco_url``, the folder of ``train2017/`` ...;
-            None: ``images/``, a folder named after the split, or the one above ``annotations/``, wherever they lie.
+            None: ``images/``, a folder named after the split (also in ``images/``), or the one above ``annotations/``,
+            wherever they lie.
         split: a derived split keeps its share of the images, any other all of them.
         skipped: counts entries that cannot be used and leaves them out; without it they are errors.
         prefer_url: find images by ``coco_url`` although they have a ``file_name``, for LVIS 0.5.
@@ -101,7 +102,8 @@ def _images_of(content: dict[str, Any], file: Path, prefer_url: bool) -> Path:
     split = file.stem
     for prefix in PREFIXES:
         split = split.removeprefix(prefix)
-    places = [place for place in (home / "images", home / split) if place.is_dir()] + [home]
+    usual = (home / "images", home / split, home / "images" / split)
+    places = [place for place in usual if place.is_dir()] + [home]
     named = [entry for entry in content["images"][:LOOKED_FOR] if isinstance(entry, dict)]
     for place in places:
         for entry in named:
@@ -148,7 +150,11 @@ def _pack(
     for key, (name, width, height, licence) in sorted(found.items(), key=lambda item: item[1][0]):
         path = images / name
         if images.resolve() not in path.resolve().parents:
-            raise DataError(f"{file} names the image {name!r} outside {images}")
+            problem = f"{file} names the image {name!r} outside {images}"
+            if skipped is None:
+                raise DataError(problem)
+            skipped.add("entry", "outside its folder", problem)
+            continue
         inside.append((ImageRecord(path, width, height, tuple(by_image[key])), licence))
     kept = of_split(inside, lambda image: image[0].path.name, split, file)
     licences = Counter(licence for _, licence in kept)
@@ -194,9 +200,18 @@ def _image_name(entry: dict[str, Any], images: Path, prefer_url: bool) -> str:
         name = entry["file_name"]
         if not isinstance(name, str):
             raise TypeError(f"file_name is {name!r}")
-        return name
+        return _as_on_disk(name, images)
     if "coco_url" not in entry:
         raise KeyError("file_name")
     path = PurePosixPath(urlparse(str(entry["coco_url"])).path)
     folder = path.parent.name
     return f"{folder}/{path.name}" if folder and (images / folder).is_dir() else path.name
+
+
+def _as_on_disk(name: str, images: Path) -> str:
+    """Return a name as its file has it, where an exporter wrote it as in an address or with backslashes."""
+    named = (name, unquote(name))
+    spellings = list(dict.fromkeys((*named, *(spelling.replace("\\", "/") for spelling in named))))
+    if len(spellings) == 1:
+        return name  # without a look at the disk, which takes long for many
+    return next((spelling for spelling in spellings if (images / spelling).is_file()), name)

@@ -131,6 +131,44 @@ def test_images_named_with_their_folder_are_found_beside_the_file(tmp_path: Path
         assert np.array_equal(one.read(), source.pixels)
 
 
+def test_images_in_a_folder_for_each_split_are_found_as_cvat_exports_them(tmp_path: Path, writer) -> None:
+    drawn = {split: writer.draw(3, seed=seed) for seed, split in enumerate(("train", "default"))}
+    for split in drawn:
+        writer.coco(tmp_path, drawn[split], split)
+    for path in (tmp_path / "images").glob("*.png"):
+        path.unlink()
+    for split in drawn:
+        writer.files(tmp_path / "images" / split, drawn[split])
+
+    for split, expected in drawn.items():
+        (pack,) = open_packs(tmp_path, split)
+        assert all(np.array_equal(one.read(), source.pixels) for one, source in zip(pack.records, expected))
+
+
+@pytest.mark.parametrize(
+    ("written", "on_disk"),
+    [
+        ("a%20b.png", "a b.png"),
+        ("deep\\a.png", "deep/a.png"),
+        ("deep%5Ca%20b.png", "deep/a b.png"),
+        ("100%25.png", "100%25.png"),
+        ("100%.png", "100%.png"),
+    ],
+)
+def test_images_are_found_by_names_as_exporters_spell_them(tmp_path: Path, writer, written: str, on_disk: str) -> None:
+    (one,) = writer.draw(1)
+    content = writer.coco_content([one])
+    content["images"][0]["file_name"] = written
+    writer.coco(tmp_path, [one], **content)
+    (tmp_path / "images" / "deep").mkdir()
+    (tmp_path / "images" / f"{one.name}.png").rename(tmp_path / "images" / on_disk)
+
+    (record,) = open_packs(tmp_path, "train")[0].records
+
+    assert record.path == tmp_path / "images" / on_disk
+    assert np.array_equal(record.read(), one.pixels)
+
+
 @pytest.mark.parametrize("file", ["nowhere/train.json", "nowhere/annotations/instances_train.json"])
 def test_an_annotation_file_that_is_not_there_is_told(tmp_path: Path, tells, file) -> None:
     with tells(MissingError, "there is no annotation file", file):
@@ -325,6 +363,20 @@ def test_entries_that_cannot_be_used_are_counted_in_training_and_errors_in_evalu
     assert "instances_train.json" in skipped.summary()
     with tells(DataError, "instances_train.json"):
         open_packs(tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", ["/data/a.png", "../a.png"])
+def test_an_image_outside_its_folder_is_counted_in_training(tmp_path: Path, writer, name: str) -> None:
+    content = writer.coco_content(writer.draw(3))
+    content["images"][1]["file_name"] = name
+    writer.coco(tmp_path, writer.draw(3), **content)
+
+    skipped = Skipped()
+    (pack,) = open_sources(tmp_path, "train", skipped)
+
+    assert [path.name for path in pack.paths] == ["sa_000.png", "sa_002.png"]
+    assert skipped.reasons == {"entry": {"outside its folder": 1}}
+    assert repr(name) in skipped.summary()
 
 
 def test_images_of_one_id_are_left_out_with_their_masks_and_an_error_in_evaluation(
