@@ -1,5 +1,6 @@
 """An image with its objects, whatever format it was in, and sets of them."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -8,7 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from supersam.data.segmentations import Box, decode_mask, mask_box
 from supersam.errors import DataError, MissingError
@@ -23,6 +24,7 @@ TURNS = {  # EXIF's orientation -> from the stored pixels to the displayed image
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIXTEEN_BITS = re.compile(";16[A-Z]")  # in Pillow's names of what is stored: RGB;16B, but not BGR;16, of 5 and 6 bits
 SIDEWAYS = tuple(TURNS[orientation] for orientation in (5, 6, 7, 8))
 
 
@@ -94,9 +96,10 @@ class ImageRecord:
     def _unreadable(self, index: int, problem: Exception) -> DataError:
         return DataError(f"object {index} of {self.path.name} has no readable mask ({problem})")
 
-    def _check(self, file: Image.Image) -> Image.Transpose | None:
+    def _check(self, file: ImageFile.ImageFile) -> Image.Transpose | None:
         """Return how the stored pixels are turned to lie under the masks; refuse those that cannot."""
-        if file.mode[0] in "IF":  # Pillow would cut these values off at 255
+        # Pillow would cut values off at 255, or take the upper byte of 16 bits
+        if file.mode[0] in "IF" or any(SIXTEEN_BITS.search(str(tile.args)) for tile in file.tile):
             raise DataError(
                 f"image {self.path} has more than 8 bits a value; convert it to 8 bits with the contrast you want"
             )

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -527,6 +529,28 @@ def test_images_of_sixteen_bits_are_refused_rather_than_cut_off(tmp_path: Path, 
         Image.fromarray(np.full((4, 6), 3000, dtype=mode)).save(path)
         with tells(DataError, path, "8 bits"):
             ImageRecord(path, 6, 4, ()).read()
+
+
+def png_of_sixteen_bits(path: Path, colour_type: int, channels: int) -> None:
+    """Write a PNG of 6 x 4 pixels as Pillow cannot: it knows 16 bits of gray only."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 6, 4, 16, colour_type, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress((b"\0" + b"\x0b\xb8" * 6 * channels) * 4))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_images_of_sixteen_bits_are_refused_in_every_colour(
+    tmp_path: Path, tells, colour_type: int, channels: int
+) -> None:
+    path = tmp_path / "a.png"
+    png_of_sixteen_bits(path, colour_type, channels)
+
+    with tells(DataError, path, "8 bits"):
+        ImageRecord(path, 6, 4, ()).read()
 
 
 def test_black_and_white_mask_is_one_object(tmp_path: Path, writer) -> None:
