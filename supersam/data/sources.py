@@ -67,7 +67,7 @@ def open_packs(data: Data, split: str) -> list[Pack]:
     """Open sources for evaluation: strictly, and packs only.
 
     Raises:
-        UsageError: if a source is a stream, or has no masks.
+        UsageError: if a source is a stream, has no masks, or is named as another one.
         MissingError, DataError: as ``open_sources`` does.
     """
     sources = open_sources(data, split)
@@ -78,6 +78,10 @@ def open_packs(data: Data, split: str) -> list[Pack]:
             )
         if not source.has_masks:
             raise UsageError(f"{source.name} is read as images without masks; nothing can be evaluated on it")
+    names = [source.name for source in sources]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{names.count(twice)} packs are named {twice}; give each a `name:` of its own")
     return [source for source in sources if isinstance(source, Pack)]
 
 

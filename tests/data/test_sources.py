@@ -328,6 +328,17 @@ def test_evaluation_takes_packs_and_refuses_streams(tmp_path: Path, writer, tell
         open_packs(tmp_path, "train")
 
 
+def test_packs_of_one_name_are_not_evaluated_as_one(tmp_path: Path, writer, tells) -> None:
+    files = [writer.coco(tmp_path / name, writer.draw(1)) / "annotations" / "instances_train.json" for name in "ab"]
+    sources = [DataSource(path=file) for file in files]
+
+    assert len(open_sources(sources, "train")) == 2
+    with tells(UsageError, "2 packs are named instances_train", "`name:`"):
+        open_packs(sources, "train")
+    named = [source.model_copy(update={"name": name}) for source, name in zip(sources, "ab", strict=True)]
+    assert [pack.name for pack in open_packs(named, "train")] == ["a", "b"]
+
+
 def test_licences_are_counted_as_the_data_states_them(tmp_path: Path, writer) -> None:
     licences = [{"id": 4, "name": "CC BY 2.0", "url": ""}]
     content = writer.coco_content(writer.draw(3))
