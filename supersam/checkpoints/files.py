@@ -67,7 +67,7 @@ def load_checkpoint(path: Path, kind: str | None = None) -> Checkpoint:
     try:
         record = json.loads(text)
         found, version = record["kind"], int(record["format"])
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as problem:
+    except (KeyError, TypeError, ValueError, RecursionError) as problem:
         raise CheckpointError(f"{path} has a damaged header ({problem!r})") from problem
     if version > FORMAT:
         raise CheckpointError(f"{path} has format {version}, this version reads up to {FORMAT}: upgrade supersam")

@@ -148,7 +148,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+    named = isinstance(content, dict) and all(isinstance(name, str) for name in content)
+    if not named or not all(isinstance(tensor, Tensor) for tensor in content.values()):
         raise CheckpointError(f"{path} holds no state dict (names with their tensors)")
     return {name: tensor.float() for name, tensor in content.items()}
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from supersam.checkpoints.files import load_checkpoint, save_checkpoint
+from supersam.checkpoints.files import Checkpoint, load_checkpoint, save_checkpoint
 from supersam.errors import CheckpointError, SearchSpaceError
 from supersam.sam.model import Sam
-from supersam.space import AnyArchitecture, architecture_from_dict
+from supersam.space import AnyArchitecture, architecture_from_dict, count
 from supersam.supernet.encoder import build_encoder
 
 
@@ -35,6 +35,16 @@ def save_subnet(path: Path, subnet: Sam, architecture: AnyArchitecture, provenan
     return save_checkpoint(path, "subnet", record, subnet.state_dict())
 
 
+def _check_size(architecture: AnyArchitecture, checkpoint: Checkpoint) -> None:
+    """Refuse a header whose network is larger than what the file holds before memory is asked for it."""
+    depth = sum(stage.depth for stage in getattr(architecture, "stages", ()))
+    held = sum(tensor.numel() for tensor in checkpoint.tensors.values())
+    if depth > len(checkpoint.tensors) or count(architecture).params > held:
+        raise CheckpointError(
+            f"{checkpoint.path} does not fit the architecture in its header, a network larger than the file"
+        )
+
+
 def load_subnet(path: Path) -> tuple[Sam, AnyArchitecture, dict[str, Any]]:
     """Load a subnet into plain modules.
 
@@ -47,6 +57,7 @@ def load_subnet(path: Path) -> tuple[Sam, AnyArchitecture, dict[str, Any]]:
     checkpoint = load_checkpoint(path, "subnet")
     try:
         architecture = architecture_from_dict(checkpoint.record["architecture"])
+        _check_size(architecture, checkpoint)
         subnet = Sam(build_encoder(architecture))
     except (KeyError, SearchSpaceError, ArithmeticError, AssertionError, RuntimeError, ValueError) as problem:
         raise CheckpointError(f"{path} has no valid architecture in its header ({problem})") from problem

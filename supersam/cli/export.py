@@ -9,7 +9,7 @@ import typer
 from supersam.cli._output import print_json, say
 
 if TYPE_CHECKING:
-    from supersam.export.sam import OnnxPart
+    from supersam.space import AnyArchitecture
 
 
 def export(
@@ -38,10 +38,12 @@ def export(
         )
     check_exporter()
     sam, architecture, record = load_subnet(checkpoint)
-    written, notes = {}, _notes(record, architecture.resolution)
+    made, notes = {}, _notes(record, architecture)
     for name, make in (("encoder", export_encoder), ("decoder", export_decoder)):
         say(f"exporting the {name} ...")
-        written[name] = _write(output / f"{name}.onnx", make(sam, architecture.resolution, notes, opset))
+        part = make(sam, architecture.resolution, notes, opset)
+        made[name] = (part.content, part.compare())  # both, before either takes the place of an earlier pair's
+    written = {name: _write(output / f"{name}.onnx", *part) for name, part in made.items()}
     if json:
         print_json({"digest": architecture.digest, "resolution": architecture.resolution, **written})
         return
@@ -50,30 +52,29 @@ def export(
         say(f"largest difference to PyTorch: {found['max_rel_diff']:.1g} of the largest value")
 
 
-def _write(path: Path, part: "OnnxPart") -> dict[str, Any]:
+def _write(path: Path, content: bytes, difference: float) -> dict[str, Any]:
     """Write a part and return what there is to tell about it."""
     import hashlib
 
     from supersam._paths import write_atomically
 
-    difference = part.compare()
-    write_atomically(path, part.content)
+    write_atomically(path, content)
     return {
         "path": str(path),
-        "bytes": len(part.content),
-        "sha256": hashlib.sha256(part.content).hexdigest(),
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
         "max_rel_diff": difference,
     }
 
 
-def _notes(record: dict[str, Any], resolution: int) -> dict[str, str]:
+def _notes(record: dict[str, Any], architecture: "AnyArchitecture") -> dict[str, str]:
     """Return what a file's metadata says: where it came from and how an image is prepared."""
     from supersam.data.transforms import PIXEL_MEAN, PIXEL_STD
 
-    provenance = record["provenance"]
+    provenance = record.get("provenance", {})
     found = {
-        "digest": record["digest"],
-        "resolution": resolution,
+        "digest": architecture.digest,
+        "resolution": architecture.resolution,
         "pixel_mean": " ".join(f"{value:g}" for value in PIXEL_MEAN.flatten().tolist()),
         "pixel_std": " ".join(f"{value:g}" for value in PIXEL_STD.flatten().tolist()),
         "licence": provenance.get("licence", "not stated"),

@@ -1,12 +1,14 @@
 """``supersam extract``: a subnet as a checkpoint of its own."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
 from supersam.cli._output import print_json, say
 
+LARGEST_DIFFERENCE = 1e-3  # of the embeddings, whose values are about 1; by rounding it is 1e-6
 LICENCE = "Apache-2.0; see MODEL_CARD.md of the weights for the data"
 
 
@@ -31,7 +33,7 @@ def extract(
     """
     from supersam.checkpoints.subnets import extract_subnet, save_subnet
     from supersam.cli import _subnets
-    from supersam.errors import UsageError
+    from supersam.errors import SuperSAMError, UsageError
 
     if output.suffix != ".safetensors":
         raise UsageError(f"{output} must end in .safetensors")
@@ -52,8 +54,17 @@ def extract(
         "trained_on": supernet.data,
         "licence": LICENCE if supernet.is_starter else "that of the weights it was cut from",
     }
-    sha256 = save_subnet(output, subnet, architecture, provenance)
-    difference = _subnets.difference(supernet.model, output, architecture, statistics, pixels)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=output.parent, prefix=".supersam-") as folder:
+        written = Path(folder, output.name)
+        sha256 = save_subnet(written, subnet, architecture, provenance)
+        difference = _subnets.difference(supernet.model, written, architecture, statistics, pixels)
+        if not difference <= LARGEST_DIFFERENCE:  # nan neither
+            raise SuperSAMError(
+                f"{architecture.digest} answers otherwise than the supernet {supernet.path}, by {difference:g}; "
+                "nothing was written (are all weights finite?)"
+            )
+        written.replace(output)
     params = sum(parameter.numel() for parameter in subnet.image_encoder.parameters()) / 1e6
     if json:
         print_json(

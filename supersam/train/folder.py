@@ -1,11 +1,14 @@
 """The folder of a run: tried before anything is trained, and one clear line when it cannot be written."""
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from supersam.errors import ConfigError, EnvironmentProblem
+
+LOCK_FILE = ".lock"
 
 
 def check_folder(folder: Path) -> None:
@@ -30,6 +33,30 @@ def check_folder(folder: Path) -> None:
 def nearest(folder: Path) -> Path:
     """Return the folder itself, or what there is of the way to it."""
     return next(place for place in (folder, *folder.parents) if place.is_symlink() or place.exists())
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Keep a folder for one run: two would delete each other's unfinished files and mix their logs.
+
+    The lock is of this process, not of what it forks, so that it ends with it.
+
+    Raises:
+        EnvironmentProblem: if another run has it.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK_FILE).open("a")
+    with lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as problem:
+            raise EnvironmentProblem(
+                f"another training writes to {folder}; wait for it, stop it, or choose another `out`"
+            ) from problem
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 @contextmanager

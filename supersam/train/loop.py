@@ -7,7 +7,7 @@ two processes do what one does that accumulates two batches.
 import json
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from torch import nn
@@ -16,7 +16,7 @@ from supersam._paths import write_atomically
 from supersam.errors import ConfigError, EnvironmentProblem, MissingError
 from supersam.train.config import TrainConfig
 from supersam.train.engine import agreed, workers
-from supersam.train.folder import check_folder, writing
+from supersam.train.folder import check_folder, sole_writer, writing
 from supersam.train.progress import forget_after, progress, summary_writer
 from supersam.train.setup import build
 from supersam.train.state import STATE_FILE, WEIGHTS_FILE, Run, remove_unfinished, restore, save_state, save_weights
@@ -42,7 +42,7 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         raise MissingError(f"there is no run to resume in {config.out}; start it without --resume")
     if config.tensorboard:
         summary_writer()  # every process knows before they meet that it is missing
-    with workers(config.engine) as group:
+    with workers(config.engine) as group, sole_writer(config.out) if group.first else nullcontext():
         run, objective = build(config, group, resume)
         if resume:
             restore(run, state_file)

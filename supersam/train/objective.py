@@ -127,8 +127,9 @@ class Objective(nn.Module):
         generator = torch.Generator(embedding.device).manual_seed(settings.seed)
         points, labels = as_points(batch.prompts)
         last, losses = answers(masks, batch.n_points), []
+        share = covered(batch.images, batch.targets.shape[-1])
         for _ in range(settings.correction_rounds):
-            click, label = corrective_clicks(last, batch.targets, generator)
+            click, label = corrective_clicks(last, batch.targets, generator, share)
             points, labels = with_click(points, labels, click, label)
             prompts = Prompts(points, labels, masks=last if settings.give_masks else None)
             masks = self._answer(embedding, prompts)

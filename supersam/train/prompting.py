@@ -23,15 +23,20 @@ def answers(masks: Masks, n_points: int) -> Tensor:
     return masks.logits.detach().gather(2, index).squeeze(2)
 
 
-def corrective_clicks(logits: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def corrective_clicks(
+    logits: Tensor, targets: Tensor, generator: torch.Generator, share: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Draw a click from where each answer is wrong; where none is, from the object.
 
     Shape:
         - logits, targets: (B, Q, h, w) at stride 4; targets 0 to 1
+        - share: (B, 1, h, w), how far the image covers a pixel: nobody clicks on its padding; None: there is none
         - Output: points (B, Q, 2) in the 1024 frame, and labels (B, Q): 1 on the object, 0 beside it
     """
     inside = _on_the_object(targets)
     wrong = (logits > 0) != inside
+    if share is not None:
+        wrong &= share > 0.5
     allowed = torch.where(wrong.flatten(2).any(2)[..., None, None], wrong, inside).flatten(2)
     drawn = draw_pixel(allowed, generator)
     points = in_frame(drawn, targets.shape[-1])

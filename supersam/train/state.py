@@ -33,7 +33,13 @@ PROJECTIONS = TRAINING + "projections."
 
 # A run may be extended or cut (its schedule follows), and computed elsewhere.
 MAY_CHANGE = ("steps", "checkpoint_minutes", "tensorboard", "cache_gb", "max_skipped_share")
-PATHS: Any = {"data": True, "out": True, "initial": {"weights"}, "distillation": {"teacher", "cache"}}  # of a machine
+PATHS: Any = {  # of a machine; what is there is compared
+    "space": True,
+    "data": True,
+    "out": True,
+    "initial": {"weights"},
+    "distillation": {"teacher", "cache"},
+}
 ENGINE_MUST_STAY = ("autocast",)
 DEFAULTS = {
     key: to_jsonable_python(field.default) for key, field in TrainConfig.model_fields.items() if not field.is_required()

@@ -171,6 +171,7 @@ def test_safetensors_of_others_are_told_apart(path: Path, tells: Tells) -> None:
         '{"format": 1}',
         '{"kind": "subnet", "format": "one"}',
         '{"kind": "subnet", "format": null}',
+        "[" * 100_000,
     ],
 )
 def test_damaged_header_is_told_in_one_line(path: Path, tells: Tells, record: str) -> None:
@@ -396,6 +397,20 @@ def test_subnet_with_an_unbuildable_stage_is_told_in_one_line(
     save_checkpoint(path, "subnet", {"architecture": content}, subnet.state_dict())
 
     with tells(CheckpointError, path, "architecture"):
+        load_subnet(path)
+
+
+@pytest.mark.parametrize("change", [{"depth": 10**9}, {"width": 400_000}])
+def test_a_network_larger_than_the_file_is_refused_before_it_is_built(
+    path: Path, tells: Tells, tiny_staged: StagedSpace, change: dict[str, int]
+) -> None:
+    architecture = tiny_staged.smallest()
+    subnet = extract_subnet(Sam(Supernet(tiny_staged)), architecture)
+    content = architecture.to_dict()
+    content["stages"] = [{**stage, **change} for stage in content["stages"]]
+    save_checkpoint(path, "subnet", {"architecture": content}, subnet.state_dict())
+
+    with tells(CheckpointError, path, "larger than the file"):
         load_subnet(path)
 
 

@@ -250,6 +250,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, tells: Tells) -> None:
         (torch.ones(2), "state dict"),
         ([torch.ones(2)], "state dict"),
         ({"model": {"epoch": 3}}, "state dict"),
+        ({0: torch.ones(2)}, "state dict"),
         ({"vision_encoder.pos_embed": torch.ones(1)}, "transformers"),
         ({"image_encoder.trunk.blocks.0.norm1.weight": torch.ones(1)}, "pos_embed"),
         ({"image_encoder.pos_embed": torch.ones(1, 4, 4, 8)}, "blocks.0"),

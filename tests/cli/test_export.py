@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from supersam.data.synthetic import draw
+from supersam.errors import SuperSAMError
 from supersam.export import sam as sam_files
 from supersam.export.graph import to_onnx
 from supersam.export.sam import decoder_example
@@ -113,6 +114,22 @@ def test_a_box_is_two_points_without_padding_and_clicks_stand_before_it(exported
             ours = sam.decode(embeddings, Prompts(points[None, None], marks[None]))
         np.testing.assert_allclose(logits, ours.logits[0], atol=1e-3)
         np.testing.assert_allclose(iou, ours.iou[0], atol=1e-4)
+
+
+def test_where_the_decoder_cannot_be_made_the_files_of_before_stay_a_pair(exported, supersam, monkeypatch):
+    folder, _ = exported
+    Path("before").mkdir()
+    for name in ("encoder", "decoder"):
+        Path("before", f"{name}.onnx").write_bytes(b"of another subnet")
+
+    def fails(*_):
+        raise SuperSAMError("answers otherwise than PyTorch")
+
+    monkeypatch.setattr(sam_files, "export_decoder", fails)
+    answer = supersam("export", folder / "best.safetensors", "-o", "before")
+
+    assert answer.code == 1
+    assert {file.read_bytes() for file in Path("before").iterdir()} == {b"of another subnet"}
 
 
 def test_a_file_that_answers_otherwise_is_not_written(exported, supersam, monkeypatch):

@@ -11,6 +11,7 @@ from supersam._paths import starter_dir
 from supersam.checkpoints.files import save_checkpoint
 from supersam.checkpoints.starter import WEIGHTS, load_starter, starter_statistics
 from supersam.checkpoints.subnets import load_subnet
+from supersam.cli import _subnets
 
 SEARCH = ["search", "--device", "jetson-orin", "--budget", "4ms", "--trials", "80"]
 SHIPPED = "shipped with the starter, measured on the packs' train-fit splits"
@@ -90,6 +91,19 @@ def test_other_weights_without_images_are_refused_in_one_line(supersam, run, own
         assert answer.err.count("\n") == 1
         assert "for own.safetensors no statistics are shipped; give --data DIR" in answer.err
         assert not Path("best.safetensors").exists()
+
+
+@pytest.mark.parametrize("difference", [float("nan"), 0.01])
+def test_a_subnet_that_answers_otherwise_is_not_written(supersam, run, monkeypatch, difference):
+    extracted(supersam)
+    before = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+    monkeypatch.setattr(_subnets, "difference", lambda *_: difference)
+
+    answer = supersam("extract", "run", "best", "-o", "best.safetensors", "--json")
+
+    assert (answer.code, answer.out) == (1, "")
+    assert "answers otherwise than the supernet" in answer.err
+    assert {path: path.read_bytes() for path in Path().iterdir() if path.is_file()} == before
 
 
 def test_only_extracted_subnets_are_replaced(supersam, run, own_weights):

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -329,6 +331,30 @@ def test_a_log_that_cannot_be_written_is_one_line(changed, tells):
 
     with tells(EnvironmentProblem, str(config.out), "Is a directory"):
         train(config)
+
+
+def test_a_run_that_another_process_writes_is_left_alone(begun, changed, tells):
+    code = (
+        "import sys; from pathlib import Path; from supersam.train.folder import sole_writer\n"
+        "with sole_writer(Path(sys.argv[1])): print('here', flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(begun.out)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "here\n"
+        unfinished = begun.out / f".{STATE_FILE}.x1y2"
+        unfinished.write_bytes(b"of the other one")
+        with tells(EnvironmentProblem, "another training writes to", begun.out):
+            train(changed(steps=2), resume=True)
+        assert unfinished.exists()
+        other.communicate("\n")
+    train(changed(steps=2), resume=True)
+
+
+def test_a_space_may_lie_elsewhere_when_a_run_goes_on(begun, changed, tmp_path):
+    elsewhere = tmp_path / "elsewhere.yaml"
+    elsewhere.write_text(Path(begun.space).read_text())
+
+    train(changed(steps=2, space=str(elsewhere)), resume=True)
 
 
 def test_what_a_killed_process_left_is_cleared_away_on_resuming(begun, changed):

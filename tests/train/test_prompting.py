@@ -54,6 +54,33 @@ def test_every_wrong_pixel_can_be_drawn():
     assert set(zip(rows.tolist(), columns.tolist(), strict=True)) == {(6, 6), (6, 7), (7, 6), (7, 7), (0, SIDE - 1)}
 
 
+def test_nobody_clicks_on_the_padding():
+    answer, target = square(2, 12), square(4, 8)
+    share = torch.zeros(1, 1, SIDE, SIDE)
+    share[..., :10, :] = 1
+    share[..., 10, :] = 0.4
+
+    points, labels = corrective_clicks(
+        (20 * answer - 10).expand(1, 200, -1, -1), target.expand(1, 200, -1, -1), generator(), share
+    )
+
+    assert pixels_of(points[0])[0].max() == 9
+    assert not labels.any()
+
+
+def test_where_all_that_is_wrong_is_padding_the_object_is_clicked_again():
+    target = square(3, 9)
+    answer = target.clone()
+    answer[12] = 1
+    share = torch.ones(1, 1, SIDE, SIDE)
+    share[..., 10:, :] = 0
+
+    points, labels = corrective_clicks((20 * answer - 10)[None, None], target[None, None], generator(), share)
+
+    assert target[pixels_of(points[0, 0])] == 1
+    assert labels.item() == 1
+
+
 def test_where_nothing_is_wrong_the_object_is_clicked_again():
     target = square(3, 9)
 
