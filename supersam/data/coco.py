@@ -87,7 +87,7 @@ def load_file(
         DataError: if it is damaged.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))  # Windows' tools begin with a mark
         images = images or _images_of(content, file, prefer_url)
         return _pack(content, images, file, split, skipped, prefer_url)
     except FileNotFoundError as problem:
@@ -118,59 +118,60 @@ def _pack(
 ) -> Pack:
     def image(entry: dict[str, Any]) -> tuple[int, tuple[str, int, int, str]]:
         name = _image_name(entry, images, prefer_url)
-        return entry["id"], (
+        return _id(entry["id"]), (
             name,
             int(entry["width"]),
             int(entry["height"]),
             names.get(entry.get("license"), "not stated"),
         )
 
-    names = {entry["id"]: str(entry.get("name")) for entry in content.get("licenses") or []}
+    names = _licences(content)
     parsed = list(dict.fromkeys(_parse(content["images"], image, file, skipped)))
-    found = dict(parsed)
-    doubled = _doubled([image_id for image_id, _ in parsed], file, skipped)
-    by_image: dict[int, list[Annotation]] = defaultdict(list)
+    doubled = {image_id: count for image_id, count in Counter(key for key, _ in parsed).items() if count > 1}
+    for image_id, count in doubled.items():  # whose masks are whose cannot be told
+        problem = f"{file} has {count} images of one id {image_id!r}; give each its own, and its masks too"
+        _leave_out("image id used twice", problem, skipped, count)
+    by_image, crowds = _objects(content["annotations"], file, skipped)
+    for stranger in sorted(by_image.keys() - dict(parsed).keys(), key=str):
+        problem = f"{file} has masks for image id {stranger!r}, which is not among its images"
+        _leave_out("of no image", problem, skipped, len(by_image[stranger]))
+    inside = []
+    for key, (name, width, height, licence) in sorted(parsed, key=lambda item: item[1][0]):
+        path = images / name
+        if images.resolve() not in path.resolve().parents:
+            _leave_out("outside its folder", f"{file} names the image {name!r} outside {images}", skipped)
+        elif key not in doubled:
+            inside.append((ImageRecord(path, width, height, tuple(by_image[key])), licence))
+    kept = of_split(inside, lambda image: image[0].path.name, split, file)
+    licences = Counter(licence for _, licence in kept)
+    return Pack(file.stem, tuple(record for record, _ in kept), licences=dict(licences), crowds=crowds)
+
+
+def _licences(content: dict[str, Any]) -> dict[Any, str]:
+    entries = [entry for entry in content.get("licenses") or [] if isinstance(entry, dict)]
+    return {entry["id"]: str(entry.get("name")) for entry in entries if isinstance(entry.get("id"), int | str)}
+
+
+def _objects(entries: list[Any], file: Path, skipped: Skipped | None) -> tuple[dict[Any, list[Annotation]], int]:
+    """Return the objects of every image id and the number of crowds, which are left out."""
+    by_image: dict[Any, list[Annotation]] = defaultdict(list)
     crowds = 0
-    for image_id, annotation in _parse(content["annotations"], _annotation, file, skipped):
+    for image_id, annotation in _parse(entries, _annotation, file, skipped):
         if annotation is None:
             crowds += 1
         else:
             by_image[image_id].append(annotation)
     if skipped is not None:
         skipped.crowds += crowds
-    for image_id in doubled:  # whose masks are whose cannot be told
-        found.pop(image_id), by_image.pop(image_id, None)
-    for stranger in sorted(set(by_image) - set(found)):
-        problem = f"{file} has masks for image id {stranger}, which is not among its images"
-        if skipped is None:
-            raise DataError(problem)
-        for _ in by_image[stranger]:
-            skipped.add("entry", "of no image", problem)
-    inside = []
-    for key, (name, width, height, licence) in sorted(found.items(), key=lambda item: item[1][0]):
-        path = images / name
-        if images.resolve() not in path.resolve().parents:
-            problem = f"{file} names the image {name!r} outside {images}"
-            if skipped is None:
-                raise DataError(problem)
-            skipped.add("entry", "outside its folder", problem)
-            continue
-        inside.append((ImageRecord(path, width, height, tuple(by_image[key])), licence))
-    kept = of_split(inside, lambda image: image[0].path.name, split, file)
-    licences = Counter(licence for _, licence in kept)
-    return Pack(file.stem, tuple(record for record, _ in kept), licences=dict(licences), crowds=crowds)
+    return by_image, crowds
 
 
-def _doubled(ids: list[int], file: Path, skipped: Skipped | None) -> list[int]:
-    """Return the ids that several images have; each of these images is counted, or an error if nothing counts."""
-    doubled = {image_id: count for image_id, count in Counter(ids).items() if count > 1}
-    for image_id, count in doubled.items():
-        problem = f"{file} has {count} images of one id {image_id!r}; give each its own, and its masks too"
-        if skipped is None:
-            raise DataError(problem)
-        for _ in range(count):
-            skipped.add("entry", "image id used twice", problem)
-    return list(doubled)
+def _leave_out(reason: str, problem: str, skipped: Skipped | None, count: int = 1) -> None:
+    """Count entries that cannot be used, or raise if nothing counts."""
+    if skipped is None:
+        raise DataError(problem)
+    for _ in range(count):
+        skipped.add("entry", reason, problem)
 
 
 def _parse(entries: list[Any], parse: Callable[[Any], Parsed], file: Path, skipped: Skipped | None) -> list[Parsed]:
@@ -190,8 +191,15 @@ def _parse(entries: list[Any], parse: Callable[[Any], Parsed], file: Path, skipp
 def _annotation(entry: dict[str, Any]) -> tuple[int, Annotation | None]:
     """Return the image's id and the object, or None for a crowd."""
     if int(entry.get("iscrowd") or 0):
-        return entry["image_id"], None
-    return entry["image_id"], Annotation(entry["segmentation"], float(entry["area"]))
+        return _id(entry["image_id"]), None
+    return _id(entry["image_id"]), Annotation(entry["segmentation"], float(entry.get("area") or 0))
+
+
+def _id(value: Any) -> Any:
+    """Return an id, usually a number, if it can be looked up."""
+    if isinstance(value, list | dict):
+        raise TypeError(f"an id is {value!r}")
+    return value
 
 
 def _image_name(entry: dict[str, Any], images: Path, prefer_url: bool) -> str:

@@ -43,8 +43,8 @@ def mask_box(segmentation: Any, height: int, width: int) -> Box:
     if isinstance(segmentation, LabelMask):
         return segmentation.box
     if isinstance(segmentation, list):
-        _check_polygons(segmentation, height, width)
-        points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in segmentation])
+        polygons = _polygons(segmentation, height, width)
+        points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in polygons])
         (x0, y0), (x1, y1) = np.floor(points.min(axis=0)) - 1, np.ceil(points.max(axis=0)) + 1
         return max(0, int(x0)), max(0, int(y0)), min(width, int(x1)), min(height, int(y1))
     x, y, box_width, box_height = map(int, coco_mask.toBbox(_runs(segmentation, height, width)))
@@ -68,8 +68,7 @@ def _read_labels(path: Path, changed: int) -> NDArray[Any]:
 def _runs(segmentation: Any, height: int, width: int) -> dict[str, Any]:
     """Return COCO's compressed run lengths, checked: with bad ones pycocotools may crash or show old memory."""
     if isinstance(segmentation, list):
-        _check_polygons(segmentation, height, width)
-        rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+        rle = coco_mask.merge(coco_mask.frPyObjects(_polygons(segmentation, height, width), height, width))
     elif isinstance(segmentation["counts"], list):
         rle = coco_mask.frPyObjects(segmentation, height, width)
     else:
@@ -82,12 +81,19 @@ def _runs(segmentation: Any, height: int, width: int) -> dict[str, Any]:
     return rle
 
 
-def _check_polygons(polygons: list[list[float]], height: int, width: int) -> None:
-    """Refuse coordinates far outside the image, with which pycocotools may crash."""
+def _polygons(parts: list[list[float]], height: int, width: int) -> list[list[float]]:
+    """Return the polygons of three points and more, of which there must be one.
+
+    Coordinates far outside the image, with which pycocotools may crash, are refused.
+    """
+    polygons = [part for part in parts if len(part) >= 6]
+    if not polygons:
+        raise ValueError("its polygons have fewer than three points" if parts else "its segmentation is empty")
     reach = 10 * max(height, width)
     for polygon in polygons:
         if not all(-reach <= coordinate <= reach for coordinate in polygon):
             raise ValueError("a polygon leaves its image")
+    return polygons
 
 
 def _run_lengths(counts: bytes) -> NDArray[np.int64]:

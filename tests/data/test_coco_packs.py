@@ -101,6 +101,25 @@ def test_polygons_of_one_object_are_joined() -> None:
     assert np.array_equal(record(polygons).mask(0), rectangle(0, 0, 4, 4) | rectangle(5, 8, 10, 14))
 
 
+@pytest.mark.parametrize("stray", [[], [1, 1], [1, 1, 5, 5], [0, 0, 9]])
+def test_polygons_without_an_area_are_left_out_where_there_are_others(stray: list[int]) -> None:
+    square = [0, 0, 4, 0, 4, 4, 0, 4]
+
+    for polygons in ([stray, square], [square, stray]):
+        assert np.array_equal(record(polygons).mask(0), rectangle(0, 0, 4, 4))
+        assert record(polygons).box(0) == (0, 0, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "words"),
+    [([], "its segmentation is empty"), ([[]], "three points"), ([[0, 0, 5, 5], [1, 1]], "three points")],
+)
+def test_mask_without_points_is_told_as_such(tells: Tells, segmentation: Any, words: str) -> None:
+    for ask in (record(segmentation).mask, record(segmentation).box):
+        with tells(DataError, "a.png", words):
+            ask(0)
+
+
 @pytest.mark.parametrize("encode", [compressed, uncompressed])
 @pytest.mark.parametrize("seed", range(5))
 def test_run_length_masks_round_trip(encode: Callable[[Mask], dict[str, Any]], seed: int) -> None:
@@ -225,6 +244,35 @@ def test_masks_of_unknown_images_are_damaged(tmp_path: Path, tells: Tells) -> No
         load_pack(write(tmp_path, annotations=annotations), "train")
 
 
+@pytest.mark.parametrize("stranger", [None, "1", "x"])
+def test_ids_are_compared_as_they_are(tmp_path: Path, tells: Tells, stranger: object) -> None:
+    annotations = [{"image_id": image_id, "segmentation": []} for image_id in (stranger, 1, 7)]
+    folder, skipped = write(tmp_path, annotations=annotations), Skipped()
+
+    (found,) = load_pack(folder, "train", skipped).records
+
+    assert len(found.annotations) == 1
+    assert skipped.reasons == {"entry": {"of no image": 2}}
+    with tells(DataError, "instances_train.json", f"image id {stranger!r},"):
+        load_pack(write(tmp_path, annotations=annotations[:2]), "train")
+
+
+def test_what_is_not_needed_may_be_missing(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path,
+        images=[IMAGE | {"license": 2}, IMAGE | {"id": 2, "file_name": "b.png"}],
+        annotations=[{"image_id": 1, "segmentation": compressed(rectangle())} | area for area in ({}, {"area": None})],
+        licenses=[{"name": "without an id"}, "words", None, {"id": 2, "name": "CC0"}],
+    )
+    file = folder / "annotations" / "instances_train.json"
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+
+    pack = load_pack(folder, "train")
+
+    assert len(pack.records[0].annotations) == 2
+    assert pack.licences == {"CC0": 1, "not stated": 1}
+
+
 @pytest.mark.parametrize("name", ["../x.png", "deep/../../x.png", "/etc/passwd", "", "."])
 def test_image_outside_the_pack_is_refused(tmp_path: Path, tells: Tells, name: str) -> None:
     images = [{"id": 1, "file_name": name, "width": 1, "height": 1}]
@@ -259,12 +307,12 @@ IMAGE = {"id": 1, "file_name": "a.png", "width": 1, "height": 1}
         '{"images": [3], "annotations": []}',
         '{"images": [{"id": 1}], "annotations": []}',
         '{"images": [{"id": [1], "file_name": "a.png", "width": 1, "height": 1}], "annotations": []}',
+        json.dumps({"images": [IMAGE], "annotations": [{"image_id": {}, "segmentation": []}]}),
         json.dumps({"images": [IMAGE | {"file_name": 3}], "annotations": []}),
         json.dumps({"images": [IMAGE | {"file_name": "a\0.png"}], "annotations": []}),
         json.dumps({"images": [IMAGE], "annotations": [3]}),
         json.dumps({"images": [IMAGE], "annotations": [{"image_id": 1}]}),
         json.dumps({"images": [IMAGE], "annotations": [{"image_id": 1, "segmentation": [], "area": "large"}]}),
-        json.dumps({"images": [IMAGE], "annotations": [{"image_id": 1, "segmentation": [], "area": None}]}),
     ],
 )
 def test_file_that_is_not_coco_is_told_in_one_line(tmp_path: Path, tells: Tells, text: str) -> None:
