@@ -3,13 +3,12 @@
 Masks are PNG or TIFF with one whole number a pixel (8 or 16 bits, or the index of a palette); 0 is background.
 """
 
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import find_objects
 
-from supersam.data.records import Annotation, ImageRecord, LazyRecords, Pack
+from supersam.data.records import Annotation, ImageRecord, LazyRecords, Pack, refuse_several
 from supersam.data.segmentations import LabelMask, read_labels
 from supersam.data.splits import of_split, split_folder
 from supersam.errors import DataError, MissingError
@@ -27,7 +26,7 @@ def holds_labels(folder: Path) -> bool:
 def load_label_folder(folder: Path, split: str) -> Pack:
     """Load a folder of label images, or its part in ``train/``, ``val/`` or ``test/``.
 
-    A mask is read when its record is asked for.
+    A mask is read when its record is asked for. What begins with a dot is left out.
 
     Raises:
         MissingError: if there is no such split, or no image with its mask in it.
@@ -39,18 +38,29 @@ def load_label_folder(folder: Path, split: str) -> Pack:
         raise MissingError(f"no image in {place / 'images'} has a mask of the same stem in {place / 'masks'}")
 
     pairs = [
-        (images.get(stem, place / "images" / f"{stem}.png"), masks.get(stem, place / "masks" / f"{stem}.png"))
+        (images.get(stem, [place / "images" / f"{stem}.png"]), masks.get(stem, [place / "masks" / f"{stem}.png"]))
         for stem in of_split(sorted(images.keys() | masks.keys()), str, split, place)
     ]
-    return Pack(folder.name, LazyRecords(pairs, _record, itemgetter(0)))
+    return Pack(folder.name, LazyRecords(pairs, _record, _image))
 
 
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    return {path.stem: path for path in folder.iterdir() if path.suffix.lower() in suffixes}
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Return the files of every stem, of which there should be one; what begins with a dot is left out."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
+            found.setdefault(path.stem, []).append(path)
+    return found
 
 
-def _record(pair: tuple[Path, Path]) -> ImageRecord:
-    image, mask = pair
+def _image(pair: tuple[list[Path], list[Path]]) -> Path:
+    return pair[0][0]
+
+
+def _record(pair: tuple[list[Path], list[Path]]) -> ImageRecord:
+    for files in pair:
+        refuse_several(files)
+    (image,), (mask,) = pair
     try:
         labels = read_labels(mask)
         if labels.min() < 0 or labels.max() > LARGEST_LABEL:

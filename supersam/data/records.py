@@ -135,6 +135,14 @@ def exif_turn(file: Image.Image) -> Image.Transpose | None:
         return None
 
 
+def refuse_several(files: Sequence[Path]) -> None:
+    """Refuse files of one stem beside each other, of which any could be meant."""
+    if len(files) > 1:
+        raise DataError(
+            f"{' and '.join(map(str, files))} have one stem; which is meant cannot be told, remove the others"
+        )
+
+
 class LazyRecords(Sequence[ImageRecord], Generic[Item]):
     """Records that are made when they are asked for, so that opening a large folder reads names only."""
 

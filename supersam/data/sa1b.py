@@ -5,10 +5,10 @@ The JSON is ``{"image": {"width", "height", ...}, "annotations": [{"segmentation
 
 import json
 from itertools import chain, islice
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 
-from supersam.data.records import Annotation, ImageRecord, LazyRecords, Pack
+from supersam.data.records import Annotation, ImageRecord, LazyRecords, Pack, refuse_several
 from supersam.data.splits import of_split, split_folder
 from supersam.errors import DataError, MissingError
 
@@ -24,23 +24,25 @@ def holds_pairs(folder: Path) -> bool:
 def load_sa1b_folder(folder: Path, split: str) -> Pack:
     """Load images with a JSON beside each, from the folder and its direct children (such as ``sa_000020/``).
 
-    Only names are read now; a JSON is read when its record is asked for.
+    Only names are read now; a JSON is read when its record is asked for. What begins with a dot is left out.
 
     Raises:
         MissingError: if there is no such split.
     """
     place = split_folder(folder, split, holds_pairs)
-    images, annotated = {}, set()
+    images: dict[Path, list[Path]] = {}
     for parent in [place, *_children(place)]:
         for path in parent.iterdir():
+            if path.name.startswith("."):
+                continue
             if path.suffix.lower() in IMAGE_SUFFIXES:
-                images[path.with_suffix("")] = path
+                images.setdefault(path.with_suffix(""), []).append(path)
             elif path.suffix == ".json":
-                annotated.add(path.with_suffix(""))
+                images.setdefault(path.with_suffix(""), [])
 
-    keys = of_split(images.keys() | annotated, attrgetter("name"), split, place)
-    paths = [images.get(key, key.with_name(f"{key.name}.jpg")) for key in sorted(keys)]
-    return Pack(folder.name, LazyRecords(paths, _record, Path))
+    keys = of_split(images, attrgetter("name"), split, place)
+    items = [tuple(sorted(images[key])) or (key.with_name(f"{key.name}.jpg"),) for key in sorted(keys)]
+    return Pack(folder.name, LazyRecords(items, _record, itemgetter(0)))
 
 
 def parse(annotations: bytes, path: Path, image: bytes | None = None) -> ImageRecord:
@@ -66,7 +68,9 @@ def parse(annotations: bytes, path: Path, image: bytes | None = None) -> ImageRe
     return ImageRecord(path, width, height, objects, image)
 
 
-def _record(image: Path) -> ImageRecord:
+def _record(images: tuple[Path, ...]) -> ImageRecord:
+    refuse_several(images)
+    image = images[0]
     file = image.with_suffix(".json")
     try:
         return parse(file.read_bytes(), image)
@@ -75,11 +79,13 @@ def _record(image: Path) -> ImageRecord:
 
 
 def _children(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir())
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
 def _begins_with_pair(folder: Path) -> bool:
     for path in islice(folder.iterdir(), LOOKED_AT):
-        if path.suffix == ".json" and any(path.with_suffix(suffix).exists() for suffix in IMAGE_SUFFIXES):
+        if path.suffix != ".json" or path.name.startswith("."):
+            continue
+        if any(path.with_suffix(suffix).exists() for suffix in IMAGE_SUFFIXES):
             return True
     return False

@@ -167,7 +167,7 @@ def _is_known(folder: Path) -> bool:
 
 
 def _holds_shards(folder: Path) -> bool:
-    return any(folder.glob("*.tar"))
+    return any(folder.glob("[!.]*.tar"))
 
 
 def _children(folder: Path) -> list[Path]:

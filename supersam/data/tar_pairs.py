@@ -37,7 +37,7 @@ class Broken:
 def read_pairs(shard: str) -> Iterator[Pair | Broken]:
     """Yield the pairs of a shard in their order; whatever ends it early is yielded last.
 
-    The two files of a pair may lie apart by some hundred others.
+    The two files of a pair may lie apart by some hundred others. What begins with a dot is left out.
     """
     waiting: dict[str, Pair] = {}
     try:
@@ -46,6 +46,8 @@ def read_pairs(shard: str) -> Iterator[Pair | Broken]:
                 path = PurePosixPath(name)
                 suffix = path.suffix.lower()
                 if suffix != ".json" and suffix not in IMAGE_SUFFIXES:
+                    continue
+                if any(part.startswith(".") for part in path.parts):
                     continue
                 key = str(path.with_suffix(""))
                 pair = waiting.setdefault(key, Pair(f"{shard}/{key}"))
@@ -100,7 +102,7 @@ def find_shards(path: str) -> tuple[str, ...]:
         MissingError: if there is no shard, or a local one of a list is not there.
     """
     if Path(path).is_dir():
-        found = tuple(str(file) for file in sorted(Path(path).glob("*.tar")))
+        found = tuple(str(file) for file in sorted(Path(path).glob("[!.]*.tar")))
         if not found:
             raise MissingError(f"{path} holds no .tar files")
         return found

@@ -449,6 +449,45 @@ def test_missing_partners_are_told_when_they_are_asked_for(tmp_path: Path, write
             pack.records[2].read()
 
 
+def test_what_a_mac_leaves_beside_the_files_is_left_out(tmp_path: Path, writer) -> None:
+    drawn = writer.draw(2)
+    writer.sa1b(tmp_path / "pairs", drawn)
+    writer.labels(tmp_path / "labels", drawn)
+    files = [file for one in drawn for file in writer.pair(one)]
+    writer.tar(tmp_path / "tars" / "a.tar", [*[(f"._{name}", b"left") for name, _ in files], (".x/a.png", b""), *files])
+    for path in list(tmp_path.rglob("*.*")):
+        path.with_name(f"._{path.name}").write_bytes(b"left")
+    writer.sa1b(tmp_path / "pairs" / ".thumbnails", drawn)
+    (tmp_path / "left").mkdir()
+    for name in ("._a.json", "._a.jpg", "._a.tar"):
+        (tmp_path / "left" / name).write_bytes(b"left")
+
+    labels, pairs, tars = open_sources(tmp_path, "train")
+
+    for pack in (labels, pairs):
+        assert [record.path.name for record in records_of(pack, 2)] == ["sa_000.png", "sa_001.png"]
+    assert isinstance(tars, Stream)
+    assert tars.shards == (str(tmp_path / "tars" / "a.tar"),)
+    reader = StreamReader(tars, 0, 0, 1, Skipped())
+    assert sorted(next(reader).path.name for _ in range(4)) == ["sa_000"] * 2 + ["sa_001"] * 2
+    assert not reader.skipped.reasons
+
+
+def test_two_files_of_one_stem_are_damage(tmp_path: Path, writer, tells) -> None:
+    writer.sa1b(tmp_path / "pairs", writer.draw(3))
+    writer.labels(tmp_path / "labels", writer.draw(3))
+    for file in ("pairs/sa_001.png", "labels/images/sa_001.png", "labels/masks/sa_002.png"):
+        (tmp_path / file).with_suffix(".jpg" if "masks" not in file else ".tif").write_bytes(b"")
+
+    labels, pairs = open_packs(tmp_path, "train")
+
+    assert len(labels.records[0].annotations) == len(pairs.records[0].annotations) > 0
+    for pack, index in ((labels, 1), (labels, 2), (pairs, 1)):
+        with tells(DataError, f"sa_00{index}.png", "have one stem"):
+            pack.records[index]
+    assert len(labels.paths) == len(pairs.paths) == 3
+
+
 def test_records_are_made_when_asked_for_and_can_be_sliced(tmp_path: Path, writer) -> None:
     (pack,) = open_packs(writer.labels(tmp_path, writer.draw(4)), "train")
 
