@@ -52,6 +52,9 @@ def evaluate(
         on_image=lambda: bool(next(ticks, None)),
     )
     next(ticks, None)  # the bar ends when its items are asked for once more
+    for pack, scores in report.packs.items():
+        if scores.empty:
+            say(f"Note: {scores.empty:,} empty masks of {pack} were left out.")
     if json:
         print_json({"digest": architecture.digest, "n_images": report.n_images, "packs": report.to_dict()})
         return

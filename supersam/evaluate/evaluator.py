@@ -35,6 +35,7 @@ class PackScores:
     prompts: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     trivial: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     images: list[int] = field(default_factory=list)  # of every mask, the number of its image in the pack
+    empty: int = 0  # masks without a pixel, which are left out
 
     @property
     def groups(self) -> list[int] | None:
@@ -188,6 +189,7 @@ def _score_image(
 ) -> None:
     indices = tuple(spread(range(len(record.annotations)), masks_per_image))
     example = load_example(record, indices) if cache is None else cache.example(record, indices)
+    scores.empty += len(indices) - len(example.masks)
     if not example.masks:
         return
     embedded = embed(model, record, resolution, cache)

@@ -108,6 +108,7 @@ def joined(one: Any, other: Any) -> Any:
             for kept, added in ((into.prompts, scores.prompts), (into.trivial, scores.trivial)):
                 for key, values in added.items():
                     kept[key] = kept[key] + values
+            into.empty += scores.empty
             before = 1 + max(into.images, default=-1)
             into.images += [before + number for number in scores.images]
     return Report(one.n_images + other.n_images, packs)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -137,3 +138,21 @@ def test_an_extracted_file_and_a_starter_subnet_are_evaluated_beside_trivial_ans
     digest = found["best"]["digest"]
     starter = supersam("evaluate", "starter", "--arch", digest, "--data", shapes, "--limit", 1, "--json")
     assert json.loads(starter.out)["digest"] == digest
+
+
+def test_empty_masks_are_told_by_an_evaluation(supersam, shapes, tmp_path):
+    shutil.copytree(shapes, tmp_path / "data")
+    file = tmp_path / "data" / "annotations" / "instances_val.json"
+    content = json.loads(file.read_text())
+    image = min(content["images"], key=lambda image: image["file_name"])
+    size = [image["height"], image["width"]]
+    content["annotations"].append(
+        {"image_id": image["id"], "segmentation": {"size": size, "counts": [size[0] * size[1]]}}
+    )
+    file.write_text(json.dumps(content))
+
+    answer = supersam(
+        "evaluate", "starter", "--arch", "smallest", "--data", tmp_path / "data", "--prompts", "box", "--limit", 1
+    )
+
+    assert "1 empty masks of data were left out" in answer.err

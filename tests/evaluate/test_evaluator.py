@@ -182,7 +182,7 @@ def test_pack_without_masks_is_refused(tells: Tells, pack: Pack) -> None:
         run(replace(bare, crowds=1200), "box")
 
 
-def test_empty_masks_are_not_evaluated(pack: Pack, oracle: Oracle) -> None:
+def test_empty_masks_are_counted_and_not_evaluated(pack: Pack, oracle: Oracle) -> None:
     first = pack.records[0]
     empty = Annotation({"size": [64, 64], "counts": [64 * 64]}, 0.0)
     record = ImageRecord(first.path, first.width, first.height, (empty, *first.annotations))
@@ -190,6 +190,7 @@ def test_empty_masks_are_not_evaluated(pack: Pack, oracle: Oracle) -> None:
     report = run(Pack("one", (record,)), "box")
 
     assert report.to_dict()["one"]["box"]["n_masks"] == len(first.annotations)
+    assert report.packs["one"].empty == 1
 
 
 # Clicks
