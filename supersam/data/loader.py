@@ -125,6 +125,7 @@ def inspect(sources: Sequence[Source], images_each: int) -> Skipped:
                 skipped.see("image")
                 _inspect(record, skipped)
         else:
+            skipped.crowds += source.crowds
             for index in np.unique(np.linspace(0, len(_filled(source)) - 1, images_each, dtype=int)).tolist():
                 found = _record(source, index, skipped)
                 if found is not None:

@@ -54,7 +54,7 @@ class ImageRecord:
 
         Args:
             reduce: 1, 2, 4 or 8: a JPEG is decoded at this fraction of its size (rounded up), which is much faster;
-                other formats are decoded at their full size.
+                other formats, and turned JPEGs whose sides it does not divide, are decoded at their full size.
 
         Raises:
             MissingError: if the file is not there.
@@ -63,7 +63,8 @@ class ImageRecord:
         try:
             with Image.open(self.path if self.content is None else BytesIO(self.content)) as file:
                 turn = self._check(file)
-                if reduce > 1:
+                # a turn would bring the rounded-up end of an axis to its beginning, off the masks
+                if reduce > 1 and (turn is None or file.width % reduce == file.height % reduce == 0):
                     file.draft(None, (file.width // reduce, file.height // reduce))
                 image = file.convert("RGB")
                 return np.asarray(image if turn is None else image.transpose(turn))

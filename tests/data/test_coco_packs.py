@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 
 from supersam.cli._subnets import read_image
 from supersam.data.coco import Annotation, ImageRecord, load_pack, load_packs
+from supersam.data.loader import inspect
 from supersam.data.skipped import Skipped
 from supersam.data.sources import DataSource, open_sources
 from supersam.data.synthetic import draw, write_pack
@@ -230,7 +231,7 @@ def test_crowds_are_left_out_and_counted(tmp_path: Path, tells: Tells) -> None:
     pack = load_pack(write(tmp_path, annotations=annotations), "train", skipped)
 
     assert [annotation.area for annotation in pack.records[0].annotations] == [0, 2, 4, 6]
-    assert pack.crowds == skipped.crowds == 3
+    assert pack.crowds == skipped.crowds == inspect([pack], 1).crowds == 3
     assert skipped.count("entry") == 0
     assert skipped.summary().endswith("; 3 masks of crowds (iscrowd 1) were left out")
     with tells(DataError, "instances_train.json", "'many'"):
@@ -385,6 +386,19 @@ def test_image_is_read_as_it_is_displayed(tmp_path: Path, suffix: str, orientati
         assert np.abs(reduced - displayed.reshape(height // 8, 8, width // 8, 8, 3).mean((1, 3))).max() < 8
     (record,) = open_sources(DataSource(path=tmp_path, format="images"), "train")[0].records  # type: ignore[union-attr]
     assert (record.width, record.height) == (width, height)
+
+
+def test_turned_image_stays_under_its_masks_at_a_fraction_of_its_size(tmp_path: Path) -> None:
+    displayed = stored(tmp_path / "a.jpg", 3)[5:, 5:]  # its right and lower edges are stored first
+    exif = Image.Exif()
+    exif[274] = 3
+    Image.fromarray(displayed[::-1, ::-1].copy()).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    height, width = displayed.shape[:2]
+
+    reduced = ImageRecord(tmp_path / "a.jpg", width, height, ()).read(8)
+
+    assert reduced.shape == (height, width, 3)
+    assert np.abs(reduced.astype(int) - displayed).mean() < 12
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])

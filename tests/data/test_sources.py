@@ -18,6 +18,7 @@ from supersam.data.records import ImageRecord, Pack
 from supersam.data.shards import Stream, StreamReader
 from supersam.data.skipped import Skipped
 from supersam.data.sources import DataSource, describe, detect, open_packs, open_sources
+from supersam.data.splits import fit_split
 from supersam.errors import DataError, MissingError, UsageError
 
 WRITE: dict[str, Callable[..., Path]] = {
@@ -223,6 +224,19 @@ def test_a_part_without_images_says_how_they_are_parted(tmp_path: Path, writer, 
     assert len(open_packs(folder, "train-fit")[0]) == 2
     with tells(MissingError, "split train-search holds none of the 2 images", "hash of their names"):
         open_packs(folder, "train-search")
+
+
+@pytest.mark.parametrize(
+    ("measured_on", "learnt_from"),
+    [
+        ("train-search", "train-fit"),
+        ("train2017-search", "train2017-fit"),
+        ("val", "train-fit"),
+        ("train-fit", "train-fit"),
+    ],
+)
+def test_statistics_are_of_the_other_part(measured_on: str, learnt_from: str) -> None:
+    assert fit_split(measured_on) == learnt_from
 
 
 def test_parts_of_a_folder_for_each_split(tmp_path: Path, writer) -> None:
