@@ -37,7 +37,8 @@ class Device:
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        return self.table.aliases if self.table else ()
+        """Its other names; that inside a file may not be the file's."""
+        return (self.table.name, *self.table.aliases) if self.table else ()
 
     @property
     def batch(self) -> int:

@@ -39,7 +39,7 @@ def look_at_devices(data: Data, chosen: Mapping[str, str]) -> DevicesView:
     notices: list[str] = []
     devices = data.tables()
     spaces = data.spaces()
-    names = {device.key: device for device in devices} | {a: device for device in devices for a in device.aliases}
+    names = {a: device for device in devices for a in device.aliases} | {device.key: device for device in devices}
     usual = min(devices, key=lambda one: (one.table is None, one.distrust), default=None)
     device = names.get(_known("device", chosen.get("name"), list(names), notices)) or usual
     by_name = {space.name: space for space in spaces}

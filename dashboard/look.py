@@ -219,7 +219,7 @@ def _device(
     usual = usual or min(usable, key=lambda device: device.distrust, default=None)
     if asked is None:
         return usual, usual
-    for device, reason in devices.values():
+    for device, reason in sorted(devices.values(), key=lambda pair: pair[0].key != asked):
         if asked in (device.key, *device.aliases):
             if not reason:
                 return device, usual

@@ -1,6 +1,7 @@
 """Reading latency tables: from their files, by name or alias; what is wrong is told with its line."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -97,41 +98,52 @@ def shipped_tables(folder: Path | None = None) -> dict[str, Path]:
 
 
 def load_table(device: str, folder: Path | None = None) -> LatencyTable:
-    """Load the table of a device by name, alias or path.
+    """Load the table of a device by name, that of its file, alias or path.
 
     Raises:
-        UsageError: if no table has this name.
+        UsageError: if no table has this name, or several have.
     """
     if device.endswith(".json"):
         return read_table(Path(device))
-    tables = shipped_tables(folder)
-    if device in tables:
-        return read_table(tables[device])
-    names = list(tables)
-    damaged: LatencyTableError | None = None
-    for path in tables.values():
-        try:
-            table = read_table(path)
-        except LatencyTableError as problem:  # of a device that may not be the one asked for
-            damaged = problem
-            continue
-        if device in table.aliases:
-            return table
-        names += table.aliases
+    files = shipped_tables(folder)
+    of_file = read_table(files[device]) if device in files else None
+    if of_file is not None and of_file.name == device:
+        return of_file
+    tables, damaged = _readable(files.values())
+    named = {path: table for path, table in tables.items() if table.name == device}
+    aliased = {path: table for path, table in tables.items() if device in table.aliases}
+    found = _one_of(device, named) or of_file or _one_of(device, aliased)
+    if found is not None:
+        return found
     if damaged is not None:
         raise damaged
+    names = [*files, *(name for table in tables.values() for name in (table.name, *table.aliases))]
     raise UsageError(
-        f"unknown device {device!r}.{suggest(device, names)} Devices: {', '.join(sorted(names))}. "
+        f"unknown device {device!r}.{suggest(device, names)} Devices: {', '.join(sorted(set(names)))}. "
         "List them with: supersam devices; add your own with: supersam profile --device NAME"
     )
 
 
-def alias_of(name: str) -> str | None:
-    """Return the shipped table that has this other name, if one has."""
-    for path in shipped_tables().values():
+def _readable(paths: Iterable[Path]) -> tuple[dict[Path, LatencyTable], LatencyTableError | None]:
+    """Return the tables that can be read, and what is wrong with another: it may not be the one asked for."""
+    tables: dict[Path, LatencyTable] = {}
+    damaged: LatencyTableError | None = None
+    for path in paths:
         try:
-            if name in read_table(path).aliases:
-                return path.stem
-        except LatencyTableError:
-            continue
-    return None
+            tables[path] = read_table(path)
+        except LatencyTableError as problem:
+            damaged = problem
+    return tables, damaged
+
+
+def _one_of(name: str, tables: dict[Path, LatencyTable]) -> LatencyTable | None:
+    if len(tables) > 1:
+        raise UsageError(f"{name!r} is a name of several tables, give the path of one: {', '.join(map(str, tables))}")
+    return next(iter(tables.values()), None)
+
+
+def alias_of(name: str) -> str | None:
+    """Return the shipped table that has this other name, inside its file or as an alias, if one has."""
+    tables, _ = _readable(shipped_tables().values())
+    others = (path.stem for path, table in tables.items() if path.stem != name and name in (table.name, *table.aliases))
+    return next(others, None)

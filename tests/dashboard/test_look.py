@@ -170,6 +170,18 @@ def test_an_alias_of_a_device_is_as_good_as_its_name(data: Data):
     assert view(data, device="phone-test-alias").device.key == "phone-test"
 
 
+def test_the_name_inside_a_table_is_as_good_as_that_of_its_file(
+    make: Any, data: Data, tables: Path, runs: Path, table: LatencyTable
+):
+    make.estimated_table("phone-test").save(tables / "a-copy.json")
+    make.estimated_table("inside", speed=2.0).save(tables / "outside.json")
+    make.run(runs / "second", make.candidates(5, make.estimated_table("inside", speed=2.0)), device="inside")
+
+    assert view(data, device="inside").device.key == "outside"
+    assert view(data, source="second").device.key == "outside"
+    assert view(data, source="second", device="phone-test").device.key == "phone-test"
+
+
 @pytest.mark.parametrize(
     ("raw", "cleaned"),
     [

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from supersam.errors import LatencyTableError
-from supersam.latency import LatencyTable, load_table, parse_table, read_table
+from supersam.errors import LatencyTableError, UsageError
+from supersam.latency import LatencyTable, alias_of, load_table, parse_table, read_table
 from supersam.latency.lines import line_of
 
 STEM = "stem:256:16"
@@ -256,6 +256,35 @@ def test_no_changed_value_gives_a_traceback(place: tuple[Any, ...], value: Any) 
 @given(start=st.integers(0, len(SOUND)), length=st.integers(0, 40), put=st.text(max_size=3))
 def test_no_torn_text_gives_a_traceback(start: int, length: int, put: str) -> None:
     usable_or_refused(SOUND[:start] + put + SOUND[start + length :])
+
+
+def test_a_table_is_found_by_the_name_in_it_and_by_that_of_its_file(tmp_path: Path) -> None:
+    for file, name in (("copy", "toy"), ("toy-board", "other"), ("other", "third")):
+        (tmp_path / f"{file}.json").write_text(json.dumps(TABLE | {"name": name, "aliases": [f"{name}-too"]}))
+
+    found = {asked: load_table(asked, tmp_path).name for asked in ("toy", "copy", "toy-board", "other", "other-too")}
+
+    assert found == {"toy": "toy", "copy": "toy", "toy-board": "other", "other": "other", "other-too": "other"}
+
+
+@pytest.mark.parametrize("name", ["toy", "toy-too"])
+def test_a_name_of_several_tables_is_refused_with_their_paths(tmp_path: Path, name: str) -> None:
+    for file in ("one", "two"):
+        (tmp_path / f"{file}.json").write_text(json.dumps(TABLE | {"aliases": ["toy-too"]}))
+
+    with pytest.raises(UsageError, match="several tables") as caught:
+        load_table(name, tmp_path)
+
+    assert all(str(tmp_path / f"{file}.json") in str(caught.value) for file in ("one", "two"))
+    assert load_table("one", tmp_path).name == "toy"
+
+
+def test_the_name_inside_a_file_is_taken_for_new_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file.json").write_text(json.dumps(TABLE | {"aliases": ["toy-too"]}))
+    (tmp_path / "own.json").write_text(json.dumps(TABLE | {"name": "own"}))
+    monkeypatch.setattr("supersam.latency.read.data_dir", lambda name: tmp_path)
+
+    assert [alias_of(name) for name in ("toy", "toy-too", "own", "free")] == ["file", "file", None, None]
 
 
 def test_shipped_tables_say_what_their_grade_needs() -> None:
