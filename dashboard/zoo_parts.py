@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 
 from dash import dcc, get_relative_path, html
 
-from supersam.zoo import Card, Kind, Zoo
+from supersam.zoo import Card, Kind, Range, Zoo
 
 from . import components, wording
 from .components import Child, aria
 from .downloads import Download
 from .published import conditions
-from .zoo_view import USUAL, ZooView, encoder_gmacs, encoder_params
+from .zoo_view import USUAL, ZooView
 
 HEAD = {
     "name": "model",
@@ -81,16 +81,17 @@ def _row(view: ZooView, card: Card) -> html.Tr:
         html.Th(link, scope="row"),
         html.Td(str(card.year or "-")),
         html.Td(card.licence.terms),
-        html.Td(_number(encoder_params(card)), className="number"),
-        html.Td(_number(encoder_gmacs(card)), className="number"),
+        html.Td(_range(card.encoder_params), className="number"),
+        html.Td(_range(card.encoder_gmacs), className="number"),
         *(html.Td(str(view.zoo.of_kind(card, kind) or "-"), className="number") for kind in KINDS),
     ]
     is_chosen = view.chosen is not None and view.chosen.name == card.name
     return html.Tr(cells, **aria(current="true") if is_chosen else {})
 
 
-def _number(values: Sequence[float]) -> str:
-    return " to ".join(map(wording.number, values)) or "-"
+def _range(found: Range) -> str:
+    values = " to ".join(map(wording.number, found.values)) or "-"
+    return f"{values} at {found.at}" if found.at else values
 
 
 def card(view: ZooView) -> html.Section:

@@ -1,10 +1,10 @@
 """What the zoo page shows for one set of choices: which cards in which order, and one of them whole."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from supersam.errors import suggest
-from supersam.zoo import Card, Cost, Zoo
+from supersam.zoo import Card, Zoo
 
 KEYS = ("name", "licence", "category", "sort")  # of the URL
 SORTS = ("name", "year", "licence", "params", "gmacs")
@@ -70,30 +70,11 @@ def _passes(card: Card, query: Mapping[str, str]) -> bool:
 
 def _place(card: Card, sort: str) -> tuple[bool, float | str, str]:
     """Return the place of a card; those without a value come last."""
-    value: float | str | tuple[float, ...] | None = {
+    value: float | str | None = {
         "name": card.title.lower(),
         "year": card.year,
         "licence": card.licence.terms,
-        "params": encoder_params(card),
-        "gmacs": encoder_gmacs(card),
+        "params": card.encoder_params.least,
+        "gmacs": card.encoder_gmacs.least,
     }[sort]
-    if isinstance(value, tuple):
-        value = value[0] if value else None
     return (value is None, 0 if value is None else value, card.title.lower())
-
-
-def encoder_params(card: Card) -> tuple[float, ...]:
-    """Return the parameters of the encoder in millions: the least and the most where a card has several sizes."""
-    return _of_encoder(card.params_m)
-
-
-def encoder_gmacs(card: Card) -> tuple[float, ...]:
-    """Return the GMACs of the encoder at its own input, attention included, likewise."""
-    return _of_encoder(card.gmacs)
-
-
-def _of_encoder(costs: Iterable[Cost]) -> tuple[float, ...]:
-    """Return the range of the first source that says something, as sources are not mixed."""
-    found = [cost for cost in costs if cost.scope == "encoder" and "without attention" not in cost.note]
-    values = sorted(cost.value for cost in found if cost.source == found[0].source)
-    return tuple(dict.fromkeys((values[0], values[-1]))) if values else ()

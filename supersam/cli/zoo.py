@@ -7,7 +7,7 @@ import typer
 from supersam.cli._output import print_json, print_table
 
 if TYPE_CHECKING:
-    from supersam.zoo import Card, Cost, Latency, Zoo
+    from supersam.zoo import Card, Latency, Range, Zoo
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Published efficient SAMs and their figures, by source."
@@ -46,25 +46,27 @@ def show(
     zoo = load_zoo()
     card = zoo.find(name)
     if json:
-        sources = {figure.source: zoo.sources[figure.source].model_dump(mode="json") for figure in card.figures}
+        sources = {key: zoo.sources[key].model_dump(mode="json") for key in card.named_sources}
         print_json({**card.model_dump(mode="json", by_alias=True), "sources": sources})
         return
     _print_head(card)
     for title, head, rows in _tables(zoo, card):
         print(f"\n{title}")
         print_table(head, rows)
-    used = list(dict.fromkeys(figure.source for figure in card.figures))
+    used = card.named_sources
     if used:
         print("\nsources")
         print_table(["key", "kind", "what"], [[key, zoo.kind(key), zoo.sources[key].what] for key in used])
 
 
-def _first(costs: "tuple[Cost, ...]") -> str:
-    return next((f"{cost.value:.4g}" for cost in costs if cost.scope == "encoder"), "")
+def _range(found: "Range") -> str:
+    """Return for example ``46.6 to 153.5``, with the input where it is not the usual one."""
+    values = " to ".join(f"{value:.4g}" for value in found.values)
+    return f"{values} at {found.at}" if found.at else values
 
 
 def _row(card: "Card") -> list[str]:
-    cost = [_first(card.params_m), _first(card.gmacs)]
+    cost = [_range(card.encoder_params), _range(card.encoder_gmacs)]
     year = str(card.year or "")
     return [card.name, card.family, card.category, year, card.licence.terms, *cost, str(len(card.figures))]
 
@@ -74,7 +76,14 @@ def _summary(zoo: "Zoo", card: "Card") -> dict[str, Any]:
 
     shown = ("name", "title", "family", "category", "year", "summary", "citation", "repository")
     figures = {kind.value: zoo.of_kind(card, kind) for kind in Kind}
-    return {**{key: getattr(card, key) for key in shown}, "licence": card.licence.model_dump(), "figures": figures}
+    return {
+        **{key: getattr(card, key) for key in shown},
+        "licence": card.licence.model_dump(),
+        "encoder_params_m": card.encoder_params.values,
+        "encoder_gmacs": card.encoder_gmacs.values,
+        "encoder_gmacs_px": card.encoder_gmacs.resolutions,
+        "figures": figures,
+    }
 
 
 def _print_head(card: "Card") -> None:
@@ -105,8 +114,8 @@ def _tables(zoo: "Zoo", card: "Card") -> list[tuple[str, list[str], list[list[st
         if rows:
             tables.append((title, head, rows))
 
-    files = [[c.file, f"{c.mb:g}" if c.mb else "", c.format, c.url] for c in card.checkpoints]
-    add("checkpoints", ["file", "MB", "format", "address"], files)
+    files = [[c.file, f"{c.mb:g}" if c.mb else "", c.format, c.url, c.source] for c in card.checkpoints]
+    add("checkpoints", ["file", "MB", "format", "address", "source"], files)
     for title, costs in (("parameters, millions", card.params_m), ("multiply-accumulates, GMACs", card.gmacs)):
         rows = [[f"{c.value:g}", c.scope, str(c.resolution or ""), c.note, zoo.kind(c.source), c.source] for c in costs]
         add(title, ["value", "of", "px", "note", "kind", "source"], rows)

@@ -4,13 +4,17 @@ A figure is never a number alone: it names a source of ``sources.yaml``, whose k
 Figures of different kinds, and of different protocols, stand beside each other and are never averaged or mixed.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA = 1
 NAME = r"^[a-z0-9][a-z0-9.-]*$"
+USUAL_SIDE = 1024  # pixels of SAM's input
+
+Number = TypeVar("Number", int, float)
 
 
 class Kind(StrEnum):
@@ -51,6 +55,36 @@ class Cost(_Figure):
     value: float = Field(gt=0)  # millions of parameters, or GMACs for one image
     scope: str  # "encoder", "whole", ...
     resolution: int | None = Field(default=None, gt=0)  # pixels a side
+
+
+class Range(NamedTuple):
+    """What the encoders of one system cost, from the smallest to the largest; nothing if no source tells."""
+
+    values: tuple[float, ...] = ()  # the least and the most, once if they are the same
+    resolutions: tuple[int, ...] = ()  # pixels a side that they are for, as far as they are stated
+
+    @property
+    def least(self) -> float | None:
+        return self.values[0] if self.values else None
+
+    @property
+    def at(self) -> str:
+        """The input for people, where it is not the usual 1024 pixels."""
+        return "" if self.resolutions in ((), (USUAL_SIDE,)) else f"{' to '.join(map(str, self.resolutions))}px"
+
+
+def encoder_range(costs: Iterable[Cost]) -> Range:
+    """Return the range over the sizes of an encoder, by the first source that says something: sources are not mixed."""
+    found = [cost for cost in costs if cost.scope == "encoder" and "without attention" not in cost.note]
+    mine = [cost for cost in found if cost.source == found[0].source]
+    return Range(
+        _ends(cost.value for cost in mine), _ends(cost.resolution for cost in mine if cost.resolution is not None)
+    )
+
+
+def _ends(values: Iterable[Number]) -> tuple[Number, ...]:
+    ordered = sorted(values)
+    return tuple(dict.fromkeys((ordered[0], ordered[-1]))) if ordered else ()
 
 
 class Accuracy(_Figure):
@@ -175,6 +209,21 @@ class Card(_Model):
     def figures(self) -> tuple[Cost | Accuracy | Latency | Statement, ...]:
         """Every figure of the card."""
         return (*self.params_m, *self.gmacs, *self.accuracy, *self.latency, *self.statements)
+
+    @property
+    def named_sources(self) -> tuple[str, ...]:
+        """The keys of every source of the card, of released files too, each once."""
+        return tuple(dict.fromkeys(one.source for one in (*self.figures, *self.checkpoints)))
+
+    @property
+    def encoder_params(self) -> Range:
+        """Parameters of the encoder in millions."""
+        return encoder_range(self.params_m)
+
+    @property
+    def encoder_gmacs(self) -> Range:
+        """GMACs of the encoder, attention included."""
+        return encoder_range(self.gmacs)
 
     @property
     def citation(self) -> str:

@@ -1,6 +1,5 @@
 """All cards together with the sources their figures name."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -59,12 +58,8 @@ def load_zoo(folder: Path = FOLDER) -> Zoo:
         card = load_model(path, Card, UsageError)
         if card.name != path.stem:
             raise UsageError(f"{path} holds the card of {card.name!r}; file and name must agree")
-        for key in _named(card):
+        for key in card.named_sources:
             if key not in sources:
                 raise UsageError(f"{path} names the source {key!r}, which sources.yaml does not have")
         cards[card.name] = card
     return Zoo(cards, sources)
-
-
-def _named(card: Card) -> Iterable[str]:
-    return dict.fromkeys([*(figure.source for figure in card.figures), *(file.source for file in card.checkpoints)])

@@ -188,6 +188,14 @@ def test_the_zoo_says_of_each_figure_whose_it_is(client: FlaskClient):
     assert secondary.count("aihub") == 11
 
 
+def test_the_zoo_lists_gmacs_with_their_input(client: FlaskClient):
+    text = page(client, "/zoo", sort="gmacs")
+
+    assert "34.8 at 512px" in text
+    assert "46.6 to 154" in text
+    assert "at 1024px" not in text
+
+
 def test_a_device_shows_its_blocks_and_a_damaged_one_its_problem(client: FlaskClient):
     text = page(client, "/devices", name="jetson-test-alias", space="starter-vit", resolution="256")
 

@@ -154,6 +154,16 @@ def test_a_time_is_written_with_its_unit():
     ]
 
 
+def test_a_system_of_several_sizes_has_a_range_of_one_source_and_its_input():
+    params = {name: ZOO.cards[name].encoder_params.values for name in ("rwkv-sam", "mobile-sam", "fastsam-x")}
+    gmacs = {name: ZOO.cards[name].encoder_gmacs for name in ("slimsam", "efficientvit-sam-l0", "fastsam-x")}
+
+    assert params == {"rwkv-sam": (4.96, 197.82), "mobile-sam": (6.065532,), "fastsam-x": ()}
+    assert gmacs["slimsam"] == ((46.6, 153.5), (1024,))
+    assert (gmacs["slimsam"].at, gmacs["efficientvit-sam-l0"].at) == ("", "512px")
+    assert (gmacs["fastsam-x"].least, gmacs["fastsam-x"].at) == (None, "")
+
+
 def test_a_measurement_needs_its_command():
     with pytest.raises(ValueError, match="command"):
         Source.model_validate({"kind": "measured", "what": "here"})

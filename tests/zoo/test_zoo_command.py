@@ -53,6 +53,27 @@ def test_a_card_is_shown_with_the_kind_and_source_of_every_figure():
     assert card["sources"]["survey_2nd"]["kind"] == "secondary"
 
 
+def test_a_system_of_several_sizes_is_listed_by_their_range_and_gmacs_with_their_input():
+    listed = {card["name"]: card for card in json.loads(run("list", "--json"))}
+    lines = {line.split()[0]: line for line in run("list").splitlines()}
+
+    assert listed["slimsam"]["encoder_params_m"] == [5.658968, 23.897216]
+    assert (listed["slimsam"]["encoder_gmacs"], listed["slimsam"]["encoder_gmacs_px"]) == ([46.6, 153.5], [1024])
+    assert (listed["efficientvit-sam-l0"]["encoder_gmacs_px"], listed["fastsam-x"]["encoder_gmacs"]) == ([512], [])
+    assert "5.659 to 23.9 " in lines["slimsam"]
+    assert "46.6 to 153.5 " in lines["slimsam"]
+    assert "34.77 at 512px" in lines["efficientvit-sam-l0"]
+
+
+def test_the_sources_of_released_files_are_shown():
+    card = json.loads(run("show", "picosam2", "--json"))
+    for name, found in load_zoo().cards.items():
+        assert set(found.named_sources) == json.loads(run("show", name, "--json"))["sources"].keys()
+
+    assert {file["source"] for file in card["checkpoints"]} <= card["sources"].keys()
+    assert any("picosam2_plots" in line for line in run("show", "picosam2").splitlines() if "epoch1.pt" in line)
+
+
 def test_the_listing_loads_nothing_heavy():
     code = (
         "import sys\nfrom supersam.cli.main import app\nfrom typer.testing import CliRunner\n"
