@@ -72,7 +72,7 @@ def test_the_budget_of_a_run_is_for_its_own_device(data: Data):
     assert view(data, device="phone-test").budget_ms is None
 
 
-@pytest.mark.parametrize("device", ["my/elsewhere.json", "/home/me/my-board.v2.json", "gone"])
+@pytest.mark.parametrize("device", ["my/elsewhere.json", "/some/where/my-board.v2.json", "gone"])
 def test_a_run_of_a_table_elsewhere_opens_on_what_it_recorded(
     make: Any, tmp_path: Path, tables: Path, no_archive: Path, device: str
 ):
