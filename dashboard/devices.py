@@ -1,4 +1,4 @@
-"""The devices: one latency table each, and the device a run was made for if its table is not here."""
+"""The devices: one latency table each, and the device a run was made for if no table says its latencies."""
 
 import hashlib
 import math
