@@ -680,6 +680,7 @@ def measure(folder: Folder, forced: list[str]) -> None:
         agent=VERSION,
         pid=os.getpid(),
         id=manifest["id"],
+        date=manifest["date"],
         state=state,
         mode=mode_of(state),
         forced=forced,

@@ -16,7 +16,7 @@ from typing import Any
 from supersam.errors import EnvironmentProblem, UsageError, suggest
 from supersam.export.graph import exporter as onnx_exporter
 from supersam.latency.format import Clock
-from supersam.profile.onnx_files import onnx_of
+from supersam.profile.onnx_files import network_facts, onnx_of
 from supersam.profile.plan import Item
 
 
@@ -54,6 +54,11 @@ class DeviceRuntime:
             convert=lambda item, precision: onnx_of(item, opset),
             exporter=lambda: onnx_exporter(opset),
         )
+
+    def maker(self) -> str:
+        """Return everything besides an item's name and precision that decides how its file looks."""
+        facts = {"torch": metadata.version("torch"), **network_facts()}
+        return ", ".join([self.exporter(), *(f"{name} {value}" for name, value in facts.items())])
 
     def check(self, precision: str) -> None:
         """Refuse what cannot be converted.

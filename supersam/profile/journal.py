@@ -10,6 +10,7 @@ from typing import Any
 from supersam._paths import write_atomically
 from supersam.errors import DamagedError, UsageError
 from supersam.latency import same_conditions
+from supersam.profile.onnx_files import network_facts
 from supersam.profile.protocol import Timing
 
 SENTINEL = "sentinel"
@@ -25,7 +26,7 @@ class Journal:
             conditions: under which it is measured, by the names that a table's header has.
 
         Raises:
-            UsageError: if the file was measured under other conditions, or is no journal.
+            UsageError: if the file was measured under other conditions or on other networks, or is no journal.
             DamagedError: if a line cannot be read.
         """
         self.path = path
@@ -35,7 +36,7 @@ class Journal:
             self._read(conditions)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"conditions": conditions}) + "\n")
+            path.write_text(json.dumps({"conditions": conditions, "networks": network_facts()}) + "\n")
 
     def has(self, name: str, at: int) -> bool:
         """Return whether an item was timed in round ``at`` (a sentinel: at this place of the run)."""
@@ -71,7 +72,8 @@ class Journal:
         text = self.path.read_text()
         lines = text.splitlines(keepends=True)
         try:
-            known = json.loads(lines[0])["conditions"]
+            header = json.loads(lines[0])
+            known = header["conditions"]
         except (IndexError, KeyError, TypeError, ValueError):
             raise UsageError(f"{self.path} is no journal of a measurement; choose another --out") from None
         difference = same_conditions(known, json.loads(json.dumps(conditions)))
@@ -80,6 +82,7 @@ class Journal:
                 f"{self.path}:1 was measured under other conditions: {difference} (there, then now); "
                 "remove the file to start again, or choose another --out"
             )
+        self._refuse_other_networks(header.get("networks"))
         if not lines[-1].endswith("\n"):  # torn by a crash: drop it, so that the next line starts clean
             lines.pop()
             write_atomically(self.path, "".join(lines))
@@ -95,6 +98,19 @@ class Journal:
                 raise DamagedError(
                     f"{self.path}:{number} is damaged ({problem!r}); remove the file to start again"
                 ) from problem
+
+    def _refuse_other_networks(self, known: Any) -> None:
+        way_out = "remove the file to start again, or choose another --out"
+        if not isinstance(known, dict):
+            raise UsageError(
+                f"{self.path}:1 is of an older SuperSAM, which did not say what its networks are made of; {way_out}"
+            )
+        for name, value in network_facts().items():
+            if known.get(name) != value:
+                raise UsageError(
+                    f"{self.path}:1 was measured on other networks: {name} is {known.get(name)!r} there and {value!r} "
+                    f"now; {way_out}"
+                )
 
 
 def _timing(entry: dict[str, Any]) -> Timing:

@@ -59,9 +59,20 @@ def _path(content: str, opset: int | None = None) -> Path:
     return cache_dir() / "onnx" / f"{key}.onnx"
 
 
+def network_facts() -> dict[str, str]:
+    """Return what decides how a network looks, besides its name and what exports it."""
+    return {"form": str(FORM), "timm": metadata.version("timm"), "blocks": _source_digest()}
+
+
 @lru_cache
 def _maker(opset: int | None) -> str:
     """Return everything besides an item's name that decides how its model looks."""
+    facts = network_facts()
+    return f"{facts['form']} {exporter(opset)} timm {facts['timm']} {facts['blocks']}"
+
+
+@lru_cache
+def _source_digest() -> str:
     import supersam
 
     package = Path(os.fspath(supersam.__path__[0]))
@@ -69,7 +80,7 @@ def _maker(opset: int | None) -> str:
     digest = hashlib.sha256()
     for source in sources:
         digest.update(source.read_bytes())
-    return f"{FORM} {exporter(opset)} timm {metadata.version('timm')} {digest.hexdigest()}"
+    return digest.hexdigest()
 
 
 def _row(item: Item, opset: int | None) -> bytes:

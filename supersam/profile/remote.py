@@ -12,6 +12,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,12 @@ class Job:
     warm_up_s: float = 0.5
     limit_s: float = 1800.0  # after which a program is given up
     opset: int | None = None  # of ONNX files, where one was asked for
+    maker: str = ""  # what makes the networks: exporter, versions and source of the blocks
 
     def file(self, name: str) -> str:
-        """Return the name of a network's file."""
-        return f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.{self.suffix}"
+        """Return the name of a network's file; another maker's has another one."""
+        content = f"{name}\n{self.maker}"
+        return f"{hashlib.sha256(content.encode()).hexdigest()[:24]}.{self.suffix}"
 
     def steps(self) -> list[tuple[int, int]]:
         """Return (index of a name, round) in the order of measuring: every round in random order, sentinel between."""
@@ -64,7 +67,7 @@ class Job:
         return steps
 
     def manifest(self, program: str = "") -> dict[str, Any]:
-        """Return what the agent reads; ``id`` names the measurement, whatever the program's place."""
+        """Return what the agent reads; ``id`` names the measurement, whatever the program's place and the day."""
         content: dict[str, Any] = {
             "schema": 1,
             "runtime": self.runtime,
@@ -77,10 +80,12 @@ class Job:
             "items": [{"name": name, "file": self.file(name)} for name in self.names],
             "sentinel": self.names.index(self.sentinel),
             "steps": self.steps(),
+            "maker": self.maker,
             **({} if self.opset is None else {"opset": self.opset}),
         }
         identity = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-        return {**content, "id": identity, "program": program, "limit_s": self.limit_s}
+        today = datetime.now(UTC).date().isoformat()  # of this machine: many boards have no clock that goes on
+        return {**content, "id": identity, "program": program, "limit_s": self.limit_s, "date": today}
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ class DeviceJournal:
     id: str  # of the measurement
     complete: bool
     stopped: str = ""  # why it stopped before the end
+    date: str = ""  # on which it began
 
 
 def measure_on(
@@ -178,7 +184,10 @@ def _begun(journal: Path, identity: str) -> DeviceJournal | None:
         write_atomically(journal, content[:whole])
     found = read_journal(journal)
     if whole and found.id != identity:
-        raise UsageError(f"{journal} belongs to another measurement; remove it or choose another --out")
+        raise UsageError(
+            f"{journal} belongs to another measurement (of other items or options, or with networks of another torch, "
+            "timm, exporter or SuperSAM); remove it or choose another --out"
+        )
     return found
 
 
@@ -313,7 +322,7 @@ def read_journal(path: Path) -> DeviceJournal:
     failed: dict[str, str] = {}
     states: list[dict[str, Any]] = []
     forced: dict[str, None] = {}
-    identity = ""
+    identity = date = ""
     last: dict[str, Any] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
@@ -321,6 +330,7 @@ def read_journal(path: Path) -> DeviceJournal:
             match last["event"]:
                 case "begin":
                     identity = str(last["id"])
+                    date = date or str(last.get("date", ""))
                     states.append(dict(last["state"]))
                     forced |= dict.fromkeys(last["forced"])
                 case "timing":
@@ -342,6 +352,7 @@ def read_journal(path: Path) -> DeviceJournal:
         id=identity,
         complete=last.get("event") == "end",
         stopped=str(last["message"]) if last.get("event") == "stopped" else "",
+        date=date,
     )
 
 

@@ -55,6 +55,7 @@ class Measured:
     failed: dict[str, str] = field(default_factory=dict)
     states: list[dict[str, Any]] = field(default_factory=list)
     forced: dict[str, None] = field(default_factory=dict)
+    date: str = ""  # on which the first of them began
 
     def add(self, found: DeviceJournal) -> None:
         for timing in found.timings:
@@ -62,6 +63,7 @@ class Measured:
         self.failed |= found.failed
         self.states += found.states
         self.forced |= dict.fromkeys(found.forced)
+        self.date = self.date or found.date
 
 
 def profile_remote(
@@ -127,7 +129,7 @@ def profile_remote(
         timings = _by_item(measured, counts_cpu)
         left = _without(left, measured.failed, [item.name for item in alone])
     sentinel = [_timing(timing, counts_cpu) for timing in measured.timings.get(plan.sentinel.name, [])]
-    header = _header(device, plan, wanted, runtime, precision, measured.states)
+    header = _header(device, plan, wanted, runtime, precision, measured)
     table = table_from_timings(left, timings, sentinel, header, tuple(measured.forced))
     return _with_what_is_known(table, measured, runtime), timings
 
@@ -163,6 +165,7 @@ def _job(runtime: DeviceRuntime, wanted: Wanted, precision: str, names: tuple[st
         threads=wanted.threads if runtime.kind == "cpu" else None,
         options=wanted.options,
         opset=wanted.opset,
+        maker=runtime.maker(),
         least_s=runtime.least_s,
         least_samples=runtime.least_samples,
         warm_up_s=runtime.warm_up_s,
@@ -219,16 +222,17 @@ def _without(plan: Plan, failed: Mapping[str, str], alone: Sequence[str] = ()) -
 
 
 def _header(
-    device: str, plan: Plan, wanted: Wanted, runtime: DeviceRuntime, precision: str, states: list[dict[str, Any]]
+    device: str, plan: Plan, wanted: Wanted, runtime: DeviceRuntime, precision: str, measured: Measured
 ) -> dict[str, Any]:
-    state = states[0]
+    state = measured.states[0]
     command = f"supersam profile --device {device} --space {plan.space.name} --ssh ... --runtime {wanted.runtime}"
     command += "" if wanted.opset is None else f" --opset {wanted.opset}"
     host: dict[str, Any] = {key: state[key] for key in HOST_FACTS if state.get(key)}
     fingerprint = hashlib.sha256("\n".join(f"{key} {value}" for key, value in host.items()).encode()).hexdigest()
-    heat = [max(one["temperatures_c"].values()) for one in states if one["temperatures_c"]]
+    heat = [max(one["temperatures_c"].values()) for one in measured.states if one["temperatures_c"]]
     return {
         "name": device,
+        **({"date": measured.date} if measured.date else {}),
         "device": Device(name=state["model"] or state["cpu"] or "unknown", kind=runtime.kind).model_dump(),
         "runtime": Runtime(
             name=runtime.name,

@@ -20,6 +20,7 @@ from supersam.latency import LatencyTable, read_table, space_parts
 from supersam.profile import machine, measure
 from supersam.profile.journal import SENTINEL, Journal
 from supersam.profile.measure import Collector, estimate_seconds, profile, time_networks
+from supersam.profile.onnx_files import network_facts
 from supersam.profile.plan import Item, isolated_item, plan_items
 from supersam.profile.protocol import Protocol
 from supersam.profile.runtimes import Exported
@@ -347,6 +348,31 @@ def test_journal_of_other_conditions_is_refused_and_kept(
         run(rounds=1, networks=0)
 
     assert journal_file.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["timm", "blocks"])
+def test_journal_of_other_networks_is_refused_and_kept(
+    run: Run, journal_file: Path, tells: Tells, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    run(rounds=1, networks=0)
+    before = journal_file.read_bytes()
+    changed = {**network_facts(), name: "another"}
+    monkeypatch.setattr("supersam.profile.journal.network_facts", lambda: changed)
+
+    with tells(UsageError, f"{journal_file}:1", "other networks", name, "another", "--out"):
+        run(rounds=1, networks=0)
+
+    assert journal_file.read_bytes() == before
+
+
+def test_journal_that_does_not_say_what_its_networks_are_is_refused(run: Run, journal_file: Path, tells: Tells) -> None:
+    run(rounds=1, networks=0)
+    header, *rest = journal_file.read_text().splitlines(keepends=True)
+    old = json.dumps({"conditions": json.loads(header)["conditions"]}) + "\n"
+    journal_file.write_text("".join([old, *rest]))
+
+    with tells(UsageError, f"{journal_file}:1", "older SuperSAM", "--out"):
+        run(rounds=1, networks=0)
 
 
 @pytest.mark.parametrize("text", ['{"schema": 1}\n{"name": "a"}\n', "words\n", "[]\n"])

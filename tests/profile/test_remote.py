@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -504,10 +505,37 @@ def test_journal_of_another_measurement_is_refused_and_kept(board: Board, journa
     measure_on(board.target, JOB, model_of, journal, force=True)
     before = journal.read_bytes()
 
-    with tells(UsageError, journal, "another measurement"):
-        measure_on(board.target, replace(JOB, rounds=3), model_of, journal, force=True)
+    for job in (replace(JOB, rounds=3), replace(JOB, maker="another torch")):
+        with tells(UsageError, journal, "another measurement"):
+            measure_on(board.target, job, model_of, journal, force=True)
 
     assert journal.read_bytes() == before
+
+
+def test_networks_of_another_maker_are_sent_and_measured_anew(board: Board, journal: Path, tmp_path: Path) -> None:
+    measure_on(board.target, JOB, model_of, journal, force=True)
+    sent: list[str] = []
+
+    found = measure_on(
+        board.target,
+        replace(JOB, maker="another torch"),
+        lambda name: sent.append(name) or b"7.0",  # type: ignore[func-returns-value]
+        tmp_path / "other.jsonl",
+        force=True,
+    )
+
+    assert sorted(sent) == sorted(NETWORKS)
+    assert {timing.ms for timing in found.timings} == {7.0}
+
+
+def test_day_is_that_on_which_the_measurement_began(board: Board, journal: Path) -> None:
+    measure_on(board.target, JOB, model_of, journal, force=True)
+    first, *rest = journal.read_text().splitlines(keepends=True)
+    today = datetime.now(UTC).date().isoformat()
+    assert json.loads(first)["date"] == today
+    journal.write_text("".join([first.replace(today, "2026-01-02"), *rest]))
+
+    assert measure_on(board.target, JOB, model_of, journal, force=True).date == "2026-01-02"
 
 
 TIMED = '{{"event": "timing", "step": 0, "name": "a", "round": {}, "build": 0, "ms": {}, "samples": 9, "p25": {}}}'

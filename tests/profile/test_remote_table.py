@@ -11,7 +11,7 @@ import pytest
 
 from supersam.errors import EnvironmentProblem, UsageError
 from supersam.latency import LatencyTable, read_table
-from supersam.profile import device_runtimes, remote, remote_table
+from supersam.profile import device_runtimes, onnx_files, remote, remote_table
 from supersam.profile.link import Link, Target
 from supersam.profile.plan import Item, Plan, plan_items
 from supersam.profile.remote import DeviceJournal, DeviceTiming, Job
@@ -77,7 +77,7 @@ class Device:
         failed = {name: "cannot parse" for name in job.names if name in self.broken}
         forced = ("busy: load 3.0, at most 1.2",) if options["force"] else ()
         states = (self.state, {**self.state, "temperatures_c": {"cpu-thermal": 61.0}})
-        return DeviceJournal(tuple(timings), failed, states, forced, "id", complete=True)
+        return DeviceJournal(tuple(timings), failed, states, forced, "id", complete=True, date="2026-02-03")
 
 
 @pytest.fixture
@@ -130,6 +130,37 @@ def test_table_has_the_parts_of_the_plan_and_the_conditions_of_the_device(
     assert "board" not in table.to_json()  # nothing names the owner's machines
     table.save(tmp_path / "my-orin.json")
     assert read_table(tmp_path / "my-orin.json") == table
+
+
+def test_table_has_the_day_on_which_the_device_began(plan: Plan, device: Device, journal: Path) -> None:
+    assert run(plan, journal).date == "2026-02-03"
+
+
+@pytest.mark.parametrize("what", ["torch", "timm", "onnxscript", "blocks"])
+def test_networks_of_another_maker_are_another_measurement(
+    plan: Plan, device: Device, journal: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def names() -> set[str]:
+        run(plan, journal)
+        job = device.jobs[-1]
+        return {job.manifest()["id"], *map(job.file, job.names)}
+
+    before, version = names(), device_runtimes.metadata.version
+    assert names() == before
+    monkeypatch.setattr(device_runtimes.metadata, "version", lambda name: "9" if name == what else version(name))
+    if what == "blocks":
+        monkeypatch.setattr(onnx_files, "_source_digest", lambda: "another source")
+
+    assert not names() & before
+
+
+def test_what_makes_litert_files_is_part_of_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_runtimes.metadata, "version", lambda name: "1.0")
+    monkeypatch.setattr(onnx_files, "_source_digest", lambda: "abc")
+
+    maker = device_runtimes.DEVICE_RUNTIMES["litert"].maker()
+
+    assert maker == "litert-torch 1.0, torch 1.0, form 1, timm 1.0, blocks abc"
 
 
 def test_whole_networks_of_the_device_give_the_factor(plan: Plan, device: Device, journal: Path) -> None:
