@@ -42,6 +42,7 @@ PREEMPTED = 1.05  # wall over CPU time of one thread; beyond, somebody else had 
 RETRIES = 1  # of a throttled measurement
 COOLING_SECONDS = 300
 TELL_SECONDS = 20  # a program that only tells something
+STOP_SECONDS = 10  # that an agent is given to end
 IMPORT_SECONDS = 180  # of a large package, on a small or busy board
 
 
@@ -549,6 +550,7 @@ class Folder:
         self.path = os.path.abspath(path)
         self.journal = os.path.join(self.path, "journal.jsonl")
         self.log = os.path.join(self.path, "agent.log")
+        self.lock_file = os.path.join(self.path, "lock")
 
     def manifest(self) -> Any:
         try:
@@ -563,13 +565,24 @@ class Folder:
     def lock(self) -> IO[str] | None:
         """Return a locked file, or nothing while an agent measures here."""
         os.makedirs(self.path, exist_ok=True)
-        file = open(os.path.join(self.path, "lock"), "w")  # noqa: SIM115 - the lock lives as long as the file
+        file = open(self.lock_file, "a")  # noqa: SIM115 - the lock lives as long as the file
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.close()
             return None
+        file.truncate(0)  # who held it before is gone
         return file
+
+    def sign(self) -> None:
+        """Say in the lock who measures; only whoever holds it may."""
+        with open(self.lock_file, "w") as file:
+            file.write(str(os.getpid()))
+
+    def signed(self) -> int | None:
+        """Return the process that measures here, nothing before it has said so."""
+        with open(self.lock_file) as file:
+            return number(file.read())
 
     def running(self) -> bool:
         lock = self.lock()
@@ -762,6 +775,7 @@ def run(folder: Folder, forced: list[str], locked: bool) -> None:
     lock = None if locked else folder.lock()
     if lock is None and not locked:
         raise Refusal(f"an agent measures in {folder.path} already")
+    folder.sign()
     folder.mend()
     try:
         measure(folder, forced)
@@ -772,13 +786,27 @@ def run(folder: Folder, forced: list[str], locked: bool) -> None:
 
 def stop(folder: Folder) -> None:
     """End the agent that measures here, with the program it has started."""
-    begun = [event["pid"] for event in folder.events() if event["event"] == "begin"]
-    if folder.running() and begun:
-        os.killpg(begun[-1], signal.SIGTERM)
-    for _ in range(100):
-        if not folder.running():
-            return
+    told = None
+    until = time.monotonic() + STOP_SECONDS
+    while folder.running():
+        pid = folder.signed()
+        if pid is not None and pid != told:
+            end(pid)
+            told = pid
+        if time.monotonic() > until:
+            raise Refusal(f"the agent (process {pid or 'unknown'}) still runs after {STOP_SECONDS} s")
         time.sleep(0.1)
+
+
+def end(pid: int) -> None:
+    """Tell a process to end, and what it has started where it leads a group of its own, as after ``start``."""
+    try:
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGTERM)
+        else:
+            os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:  # it has just ended by itself
+        pass
 
 
 def status(folder: Folder, offset: int, out: IO[bytes]) -> None:

@@ -4,9 +4,11 @@ import ast
 import importlib.util
 import io
 import json
+import os
+import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -465,3 +467,61 @@ def test_two_agents_never_measure_in_one_folder(agent: ModuleType, tmp_path: Pat
         agent.run(folder, [], locked=False)
     lock.close()
     assert not folder.running()
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that leads a group of its own and has nothing to do with any agent."""
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_stop_never_ends_a_process_that_was_an_agent_once(
+    agent: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeper: subprocess.Popen[bytes]
+) -> None:
+    monkeypatch.setattr(agent, "STOP_SECONDS", 0.2)
+    folder = agent.Folder(str(tmp_path))
+    folder.append(event="begin", pid=sleeper.pid)  # of an agent that has ended; its number is another's now
+    (tmp_path / "lock").write_text(str(sleeper.pid))
+    lock = folder.lock()
+
+    with pytest.raises(agent.Refusal, match="still runs after"):
+        agent.stop(folder)
+
+    assert sleeper.poll() is None
+    lock.close()
+    agent.stop(folder)
+
+
+def test_stop_ends_an_agent_that_has_begun_nothing_yet(
+    agent: ModuleType, tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nsleep 60\n")  # takes long to import anything
+    program.chmod(0o755)
+    manifest = {**MANIFEST, "runtime": "onnxruntime", "program": str(program)}
+    folder = agent.Folder(str(tmp_path / "folder"))
+    folder.write("manifest.json", json.dumps(manifest).encode())
+    folder.append(event="begin", pid=sleeper.pid)
+    subprocess.run([sys.executable, SOURCE, "start", folder.path], check=True)
+
+    assert folder.running()
+    agent.stop(folder)
+
+    assert not folder.running()
+    assert sleeper.poll() is None
+    assert len(folder.events()) == 1
+
+
+def test_looking_whether_an_agent_runs_leaves_its_name_in_the_lock(agent: ModuleType, tmp_path: Path) -> None:
+    folder = agent.Folder(str(tmp_path))
+    lock = folder.lock()
+    folder.sign()
+
+    assert folder.running()
+    assert folder.signed() == os.getpid()
+    lock.close()
+    assert not folder.running()
+    assert folder.signed() is None
