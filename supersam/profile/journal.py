@@ -17,7 +17,7 @@ SENTINEL = "sentinel"
 
 
 class Journal:
-    """Timings by the name of the item and the round, on disk."""
+    """Timings by the name of the item and the round, on disk; those of each sentinel apart."""
 
     def __init__(self, path: Path, conditions: dict[str, Any]) -> None:
         """Open a journal, or start it.
@@ -30,7 +30,8 @@ class Journal:
             DamagedError: if a line cannot be read.
         """
         self.path = path
-        self._timings: dict[str, dict[int, Timing]] = defaultdict(dict)
+        self._timings: dict[tuple[str, str], dict[int, Timing]] = defaultdict(dict)
+        self._sentinel = ""  # the network that is the sentinel now
         self._forced: dict[str, None] = {}
         if path.exists() and b"\n" in path.read_bytes():  # without one, a crash tore its first line
             self._read(conditions)
@@ -38,14 +39,20 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"conditions": conditions, "networks": network_facts()}) + "\n")
 
+    def watch(self, sentinel: str) -> None:
+        """Let this network be the sentinel from here on: another space has another one."""
+        if sentinel != self._sentinel:
+            self._append({"sentinel": sentinel})
+            self._sentinel = sentinel
+
     def has(self, name: str, at: int) -> bool:
         """Return whether an item was timed in round ``at`` (a sentinel: at this place of the run)."""
-        return at in self._timings.get(name, {})
+        return at in self._timings.get(self._key(name), {})
 
     def add(self, name: str, at: int, timing: Timing) -> None:
         """Keep a timing."""
         self._append({"name": name, "round": at, **asdict(timing)})
-        self._timings[name][at] = timing
+        self._timings[self._key(name)][at] = timing
 
     def overrule(self, reasons: Iterable[str]) -> tuple[str, ...]:
         """Keep what was overruled to measure now; return all that ever was, also before an interruption."""
@@ -57,12 +64,16 @@ class Journal:
 
     @property
     def timings(self) -> dict[str, list[Timing]]:
-        """The timings of every item, in the order of the rounds."""
-        return {name: [rounds[at] for at in sorted(rounds)] for name, rounds in self._timings.items()}
+        """The timings of every item and of the sentinel there is now, in the order of the rounds."""
+        known = ((key, rounds) for key, rounds in self._timings.items() if key == self._key(key[0]))
+        return {name: [rounds[at] for at in sorted(rounds)] for (name, _), rounds in known}
 
     def remove(self) -> None:
         """Delete the file: its content is in a table."""
         self.path.unlink(missing_ok=True)
+
+    def _key(self, name: str) -> tuple[str, str]:
+        return name, self._sentinel if name == SENTINEL else ""
 
     def _append(self, line: dict[str, Any]) -> None:
         with self.path.open("a") as file:
@@ -92,8 +103,11 @@ class Journal:
                 if "forced" in entry:
                     self._forced |= dict.fromkeys(map(str, entry["forced"]))
                     continue
+                if "sentinel" in entry:
+                    self._sentinel = str(entry["sentinel"])
+                    continue
                 name, at = str(entry.pop("name")), int(entry.pop("round"))
-                self._timings[name][at] = _timing(entry)
+                self._timings[self._key(name)][at] = _timing(entry)
             except (AttributeError, KeyError, TypeError, ValueError) as problem:
                 raise DamagedError(
                     f"{self.path}:{number} is damaged ({problem!r}); remove the file to start again"

@@ -52,6 +52,7 @@ class Collector:
         Raises:
             EnvironmentProblem: if the runtime fails; what was timed is kept.
         """
+        self.journal.watch(sentinel.name)
         place = first_sentinel
         for number in range(self.protocol.rounds):
             for at, item in enumerate(random.Random(f"order/{number}").sample(list(items), len(items))):

@@ -310,6 +310,35 @@ def test_device_that_dies_goes_on_where_it_was(
     assert table.model_copy(update={"date": whole.date}) == whole
 
 
+def test_journal_of_another_space_goes_on_with_a_sentinel_of_its_own(
+    run: Run, board: Any, space: StagedSpace, tiny_space: SearchSpace, journal_file: Path
+) -> None:
+    sentinels = [plan_items(one).sentinel.name for one in (space, tiny_space)]
+    assert sentinels[0] != sentinels[1]
+    run(networks=0)
+    board.prepared.clear()
+
+    table = run(of=tiny_space, networks=0)
+    again = run(networks=0)
+
+    assert board.prepared.count(sentinels[1]) >= 3
+    assert sentinels[0] not in board.prepared
+    assert (table.quality.noise_floor_pct, again.quality.noise_floor_pct) == (0, 0)
+
+
+def test_sentinel_of_networks_that_are_timed_whole_is_their_own(
+    board: Any, space: StagedSpace, journal_file: Path, quick: Protocol
+) -> None:
+    chosen = [space.smallest(), space.largest()]
+    for architectures in (chosen, chosen[::-1]):
+        time_networks(architectures, space, board, quick, journal_file, clock=board.clock)
+
+        timings = Journal(journal_file, measure.conditions_of(board, quick)).timings[SENTINEL]
+        assert len(timings) == quick.rounds
+        expected = board.whole_ms(architectures[0])
+        assert [timing.ms for timing in timings] == pytest.approx([expected] * quick.rounds, rel=1e-4)
+
+
 def test_torn_last_line_is_timed_again(run: Run, board: Any, journal_file: Path) -> None:
     run(rounds=1, networks=0)
     lines = journal_file.read_text().splitlines(keepends=True)
@@ -320,7 +349,7 @@ def test_torn_last_line_is_timed_again(run: Run, board: Any, journal_file: Path)
 
     torn = json.loads(lines[-1])["name"]
     assert board.prepared == [torn]
-    assert Counter(json.loads(line)["name"] for line in journal_file.read_text().splitlines()[1:])[torn] == 1
+    assert Counter(json.loads(line).get("name") for line in journal_file.read_text().splitlines()[1:])[torn] == 1
 
 
 def test_torn_first_line_is_written_again(run: Run, journal_file: Path) -> None:
