@@ -95,14 +95,24 @@ def rates(pattern: str) -> list[int]:
     return [rate for rate in found if rate is not None]
 
 
+def core() -> int:
+    """Return the last core that may be used: what is timed on one thread runs there, and cores may differ."""
+    return max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+
+
+def cpufreq(name: str) -> str:
+    """Return the path of what the system says about the clock of that core."""
+    return f"/sys/devices/system/cpu/cpu{core()}/cpufreq/{name}"
+
+
 def clocks() -> dict[str, list[float]]:
-    """Return the lowest, highest and current MHz of the GPU, the memory and the first core, where the system says."""
+    """Return the lowest, highest and current MHz of the GPU, the memory and the core, where the system says."""
     found = {}
     for folder in paths("/sys/class/devfreq/*"):
         name = os.path.basename(folder)
         kind = "gpu" if re.search(r"gpu|gp10b|gv11b|ga10b|mali", name) else "memory" if "emc" in name else name
         found[kind] = [1e-6 * rate for rate in rates(folder + "/{}_freq")]
-    found["cpu"] = [1e-3 * rate for rate in rates("/sys/devices/system/cpu/cpu0/cpufreq/scaling_{}_freq")]
+    found["cpu"] = [1e-3 * rate for rate in rates(cpufreq("scaling_{}_freq"))]
     return {kind: values for kind, values in found.items() if len(values) == 3}
 
 
@@ -132,7 +142,7 @@ def throttling() -> list[str]:
 
 
 def power_mode() -> str:
-    """Return the name of a Jetson's power mode, else the governor of the first core, else nothing."""
+    """Return the name of a Jetson's power mode, else nothing."""
     mode = re.search(r"NV Power Mode:\s*(\S+)", tell("nvpmodel", "-q"))
     return mode.group(1) if mode else ""
 
@@ -163,7 +173,7 @@ def device_state(runtime_version: str) -> Any:
         "python": platform.python_version(),
         "tegra_release": read("/etc/nv_tegra_release").split("\n")[0],
         "power_mode": power_mode(),
-        "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "governor": read(cpufreq("scaling_governor")),
         "clocks_mhz": mhz,
         "clocks_locked": clocks_locked(mhz, bool(card)),
         "jetson_clocks": tell("jetson_clocks", "--show"),
@@ -511,7 +521,7 @@ RUNTIMES: dict[str, type[Runtime]] = {"trtexec": Trtexec, "litert": LiteRT, "exe
 def time_here(wanted: Any) -> dict[str, Any]:
     """Return the summary of the times of one network within this process, wall clock and CPU clock."""
     if wanted["threads"] == 1 and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        os.sched_setaffinity(0, {core()})
     call = IN_PYTHON[wanted["runtime"]].load(wanted)
     begin = time.monotonic()
     recent: list[float] = []

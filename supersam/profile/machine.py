@@ -79,16 +79,15 @@ class Clocks:
 
 def read_clocks(system: Path = SYSTEM) -> Clocks:
     """Return the clock of the core this process runs on."""
-    core = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-    folder = system / f"devices/system/cpu/cpu{core}"
+    folder = _core(system)
     khz = _text(folder / "cpufreq/scaling_cur_freq")
     events = _text(folder / "thermal_throttle/core_throttle_count")
     return Clocks(float(khz) / 1e3 if khz else None, int(events) if events else 0)
 
 
 def power(system: Path = SYSTEM) -> Power:
-    """Return the power mode as far as the kernel tells."""
-    folder = system / "devices/system/cpu/cpu0/cpufreq"
+    """Return the power mode of the core this process runs on, as far as the kernel tells."""
+    folder = _core(system) / "cpufreq"
     governor = _text(folder / "scaling_governor")
     if governor is None:
         return Power(mode="not controlled", clocks_locked=False, note="the kernel shows no clocks, as in a guest")
@@ -133,6 +132,12 @@ def _virtualised() -> bool | None:
     flags = (line for line in (_text(Path("/proc/cpuinfo")) or "").splitlines() if line.startswith("flags"))
     line = next(flags, None)
     return None if line is None else " hypervisor" in line
+
+
+def _core(system: Path) -> Path:
+    """Return the folder of the core that ``pin`` takes."""
+    core = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    return system / f"devices/system/cpu/cpu{core}"
 
 
 def _work(seconds: float) -> None:

@@ -147,6 +147,7 @@ def jetson(agent: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     said = {"nvpmodel": "NV Power Mode: MODE_30W\n2"}
     monkeypatch.setattr(agent, "tell", lambda *command: said.get(command[0], ""))
     monkeypatch.setattr(agent.os, "getloadavg", lambda: (0.1, 0.1, 0.1))
+    monkeypatch.setattr(agent.os, "sched_getaffinity", lambda process: {0}, raising=False)
 
     def see(**changes: str) -> None:
         system(tmp_path, {**JETSON, **{name.replace("__", "/"): text for name, text in changes.items()}})
@@ -175,6 +176,20 @@ def test_clocks_that_are_free_are_told_with_the_lines_to_type(agent: ModuleType,
 
     assert state["clocks_locked"] is False
     assert any("sudo jetson_clocks" in line for line in agent.advice(state))
+
+
+def test_clocks_are_those_of_the_core_that_is_timed_on(
+    agent: ModuleType, jetson: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = "sys/devices/system/cpu/cpu11/cpufreq/scaling_"
+    jetson(**{own + "governor": "powersave", own + "min_freq": "100000"})
+    jetson(**{own + "max_freq": "2400000", own + "cur_freq": "1200000"})
+    monkeypatch.setattr(agent.os, "sched_getaffinity", lambda process: {0, 4, 11}, raising=False)
+
+    state = agent.device_state("8.5.2")
+
+    assert state["clocks_mhz"]["cpu"] == [100.0, 2400.0, 1200.0]
+    assert (state["governor"], state["clocks_locked"]) == ("powersave", False)
 
 
 def test_clocks_that_nobody_locks_do_not_count(agent: ModuleType, jetson: Callable[..., None]) -> None:

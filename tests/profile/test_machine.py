@@ -99,8 +99,18 @@ def test_guest_that_shows_no_clocks_is_taken_as_it_is(
 
 def test_power_mode_says_whether_clocks_are_locked(system: Path) -> None:
     assert (power(system).mode, power(system).clocks_locked) == ("governor performance", True)
-    write(system / "devices/system/cpu/cpu0/cpufreq/scaling_min_freq", "800000")
+    write(own_core(system) / "cpufreq/scaling_min_freq", "800000")
     assert power(system).clocks_locked is False
+
+
+def test_power_mode_is_that_of_the_core_that_is_timed_on(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for core, governor in ((0, "performance"), (5, "powersave")):
+        for name, content in {**LOCKED, "scaling_governor": governor}.items():
+            write(system / f"devices/system/cpu/cpu{core}/cpufreq" / name, content)
+    write(system / "devices/system/cpu/cpu5/cpufreq/scaling_min_freq", "800000")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5}, raising=False)
+
+    assert (power(system).governor, power(system).clocks_locked) == ("powersave", False)
 
 
 def test_change_of_the_clock_counts_above_one_percent() -> None:
