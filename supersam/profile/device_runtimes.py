@@ -7,7 +7,7 @@ import io
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module, metadata
 from pathlib import Path
@@ -18,6 +18,23 @@ from supersam.export.graph import exporter as onnx_exporter
 from supersam.latency.format import Clock
 from supersam.profile.onnx_files import network_facts, onnx_of
 from supersam.profile.plan import Item
+
+KINDS = {  # of what computes, by execution provider of ONNX Runtime or compute unit of Core ML
+    "CUDAExecutionProvider": "gpu",
+    "TensorrtExecutionProvider": "gpu",
+    "NvTensorRTRTXExecutionProvider": "gpu",
+    "ROCMExecutionProvider": "gpu",
+    "MIGraphXExecutionProvider": "gpu",
+    "DmlExecutionProvider": "gpu",
+    "WebGpuExecutionProvider": "gpu",
+    "CoreMLExecutionProvider": "npu",
+    "QNNExecutionProvider": "npu",
+    "NnapiExecutionProvider": "npu",
+    "VitisAIExecutionProvider": "npu",
+    "CANNExecutionProvider": "npu",
+    "CPU_ONLY": "cpu",
+    "CPU_AND_GPU": "gpu",
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +48,7 @@ class DeviceRuntime:
     packages: tuple[str, ...]  # on this machine, to convert
     precisions: tuple[str, ...]  # the first is the default
     clock: Clock
-    kind: str  # of device, where the user does not say
+    kind: str  # of device, where no option says
     input: str
     builds: int = 1  # engines of each network, in turn by rounds
     tells_cpu_time: bool = False
@@ -54,6 +71,10 @@ class DeviceRuntime:
             convert=lambda item, precision: onnx_of(item, opset),
             exporter=lambda: onnx_exporter(opset),
         )
+
+    def kind_with(self, options: Sequence[str]) -> str:
+        """Return the kind of what computes; the first provider or unit is the one that counts."""
+        return KINDS.get(options[0], self.kind) if options else self.kind
 
     def maker(self) -> str:
         """Return everything besides an item's name and precision that decides how its file looks."""

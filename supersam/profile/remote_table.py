@@ -233,7 +233,7 @@ def _header(
     return {
         "name": device,
         **({"date": measured.date} if measured.date else {}),
-        "device": Device(name=state["model"] or state["cpu"] or "unknown", kind=runtime.kind).model_dump(),
+        "device": _device(state, runtime.kind_with(wanted.options)).model_dump(),
         "runtime": Runtime(
             name=runtime.name,
             version=state["runtime_version"],
@@ -250,6 +250,13 @@ def _header(
         "sources": (f"measured by {command} --rounds {wanted.rounds}",),
         "licence": "CC0-1.0",
     }
+
+
+def _device(state: dict[str, Any], kind: str) -> Device:
+    """Return what computes: a card by its own name; a Jetson's GPU is part of the board."""
+    card = state["nvidia_smi"].split(",")[0].strip()
+    of_board = state["model"] or state["cpu"] or "unknown"
+    return Device(name=card if kind == "gpu" and card and not state["tegra_release"] else of_board, kind=kind)
 
 
 def _power(state: dict[str, Any]) -> Power:

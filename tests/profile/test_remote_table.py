@@ -279,6 +279,45 @@ def test_cpu_time_never_counts_where_something_else_computes(plan: Plan, device:
     assert any("no CPU time" in line for line in lines)
 
 
+CARD = "NVIDIA GeForce RTX 4090, 550.54.14, 450.00 W\nNVIDIA T400, 550.54.14, 31.00 W"
+PC = {"model": "", "cpu": "AMD Ryzen 9 7950X", "tegra_release": "", "nvidia_smi": CARD}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "provider", "name", "kind"),
+    [
+        ("trtexec", "", "NVIDIA GeForce RTX 4090", "gpu"),
+        ("onnxruntime", "CUDAExecutionProvider", "NVIDIA GeForce RTX 4090", "gpu"),
+        ("onnxruntime", "CPUExecutionProvider", "AMD Ryzen 9 7950X", "cpu"),
+        ("onnxruntime", "", "AMD Ryzen 9 7950X", "cpu"),
+        ("onnxruntime", "QNNExecutionProvider", "AMD Ryzen 9 7950X", "npu"),
+    ],
+)
+def test_device_is_what_computes(
+    plan: Plan, device: Device, journal: Path, runtime: str, provider: str, name: str, kind: str
+) -> None:
+    device.state |= PC
+
+    found = run(plan, journal, runtime, options=(provider,) if provider else ()).device
+
+    assert (found.name, found.kind) == (name, kind)
+
+
+def test_gpu_of_a_jetson_is_its_board(plan: Plan, device: Device, journal: Path) -> None:
+    device.state["nvidia_smi"] = "Orin (nvgpu), 540.4.0, [N/A]"
+
+    assert run(plan, journal).device.name == "NVIDIA Jetson AGX Orin Developer Kit"
+
+
+@pytest.mark.parametrize(("unit", "kind"), [("CPU_ONLY", "cpu"), ("CPU_AND_GPU", "gpu"), ("CPU_AND_NE", "npu")])
+def test_compute_unit_of_a_mac_is_the_kind_of_device(
+    plan: Plan, device: Device, journal: Path, monkeypatch: pytest.MonkeyPatch, unit: str, kind: str
+) -> None:
+    monkeypatch.setattr(device_runtimes.metadata, "version", lambda name: "1.0")
+
+    assert run(plan, journal, "coreml", options=(unit,)).device.kind == kind
+
+
 def test_clock_of_an_idle_gpu_is_not_written_down(plan: Plan, device: Device, journal: Path) -> None:
     device.state |= {"clocks_locked": False, "clocks_mhz": {"gpu": [306.0, 1300.5, 306.0]}}
 
