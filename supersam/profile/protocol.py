@@ -70,7 +70,9 @@ def time_call(call: Callable[[], object], protocol: Protocol, clock: Clock = now
     with without_garbage_collection():
         _warm_up(call, protocol, clock)
         taken = list(_samples(call, protocol, clock))
-    kept = [sample for sample in taken if _undisturbed(sample, protocol)] or taken
+    kept = [sample for sample in taken if _undisturbed(sample, protocol)]
+    if len(kept) < protocol.samples:  # too few to tell a median by: all count, and none is called dropped
+        kept = taken
     wall = sorted(sample.wall / 1e6 for sample in kept)
     cpu = sorted(sample.cpu / 1e6 for sample in kept)
     counted = cpu if protocol.clock == "cpu" else wall

@@ -99,6 +99,15 @@ def test_machine_that_is_never_alone_ends_all_the_same() -> None:
     assert found.samples == 20
 
 
+def test_machine_that_is_hardly_ever_alone_is_not_judged_by_the_few_samples_it_was() -> None:
+    calls = Calls(chain([(3.0, 3.0)] * 3, repeat((9.0, 3.0))))
+
+    found = time_call(calls, Protocol(clock="wall", samples=4, seconds=0.0, warm_up_seconds=0.0), calls.clock)
+
+    assert (found.ms, found.wall_ms, found.cpu_ms) == (9, 9, 3)
+    assert (found.samples, found.dropped) == (20, 0)
+
+
 def test_garbage_is_not_collected_meanwhile() -> None:
     seen: list[bool] = []
     calls = Calls(repeat((1.0, 1.0)))
