@@ -4,7 +4,7 @@ import csv
 import io
 import statistics
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -197,11 +197,15 @@ def _is_shipped(space: SearchSpace) -> bool:
     return space.name in shipped_spaces() and load_space(space.name).fingerprint == space.fingerprint
 
 
-def _git_sha(run: Callable[..., Any] = subprocess.run) -> str | None:
-    """Return the commit of a checkout; None for an installed package."""
+def _git_sha(file: Path = Path(__file__)) -> str | None:
+    """Return the commit of the checkout a file is of; None for an installed package, also inside another repository."""
     try:
-        command = ["git", "rev-parse", "HEAD"]
-        found = run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True)
+        _git(file.parent, "ls-files", "--error-unmatch", file.name)
+        return _git(file.parent, "rev-parse", "HEAD") or None
     except (OSError, subprocess.SubprocessError):
         return None
-    return str(found.stdout).strip() or None
+
+
+def _git(folder: Path, *command: str) -> str:
+    done = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()

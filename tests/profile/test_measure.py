@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import random
 import statistics
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -24,7 +26,7 @@ from supersam.profile.onnx_files import network_facts
 from supersam.profile.plan import Item, isolated_item, plan_items
 from supersam.profile.protocol import Protocol
 from supersam.profile.runtimes import Exported
-from supersam.profile.table import doubtful, table_from_timings, write_rows
+from supersam.profile.table import _git_sha, doubtful, table_from_timings, write_rows
 from supersam.space import Part, SearchSpace, StagedSpace
 
 Tells = Callable[..., AbstractContextManager[None]]
@@ -183,6 +185,29 @@ def test_table_says_where_it_is_from_and_saves(run: Run, tmp_path: Path) -> None
     assert table.host["cpus"]
     assert len(table.host["fingerprint_sha256"]) == 64
     assert "supersam profile --device board" in table.sources[0]
+
+
+def test_commit_is_never_that_of_a_repository_it_is_installed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("GIT_")]:  # of a hook that runs the tests
+        monkeypatch.delenv(name)
+
+    def git(*command: str) -> str:
+        who = ("-c", "user.name=me", "-c", "user.email=me@board", "-c", "commit.gpgsign=false")
+        done = subprocess.run(["git", *who, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    own, installed = tmp_path / "own.py", tmp_path / "table.py"
+    own.touch()
+    installed.touch()
+    git("init")
+    git("add", "own.py")
+    git("commit", "-m", "mine")
+
+    assert _git_sha(own) == git("rev-parse", "HEAD")
+    assert _git_sha(installed) is None
+    assert _git_sha(tmp_path / "nowhere" / "table.py") is None
 
 
 def test_what_was_overruled_is_in_the_table(
