@@ -236,6 +236,7 @@ def _measured_here(
 
 
 def _introduce(searching: "Search", question: dict[str, Any]) -> None:
+    from supersam.latency.table import INTERVAL
     from supersam.search.accuracy import ArchiveAccuracy
 
     for device in searching.problem.devices:
@@ -245,7 +246,7 @@ def _introduce(searching: "Search", question: dict[str, Any]) -> None:
             f"{device.name}: {table.device}, {table.runtime} {table.precision}{mode}; latencies {table.method}, grade "
             f"{table.grade} (supersam devices show {device.name})"
         )
-        if table.method == "measured" and not table.composition.calibration_networks:
+        if table.interval != INTERVAL:
             say(
                 "  its sums were never compared with whole networks: what stands for the 90 % interval is the range of "
                 "its rounds, which is too narrow (supersam profile --networks)"
