@@ -34,7 +34,7 @@ from supersam.checkpoints.files import file_sha256
 from supersam.checkpoints.starter import WEIGHTS, starter_statistics
 from supersam.checkpoints.subnets import extract_subnet
 from supersam.checkpoints.supernets import load_supernet
-from supersam.cli._subnets import resolve_starter, statistics
+from supersam.cli._subnets import resolve_starter
 from supersam.data.coco import Pack, load_packs
 from supersam.evaluate.evaluator import calibration_batches, evaluate
 from supersam.evaluate.examples import ExampleCache
@@ -87,9 +87,9 @@ def evaluate_subnets(names: list[str], data: Path, prompts: list[str], weights: 
         ]
         if not todo:
             continue
-        if weights is None:
-            found = starter_statistics(architecture) or statistics(model, architecture, data)[0]
-            subnet = extract_subnet(model, architecture, found)
+        shipped = starter_statistics(architecture) if weights is None else None
+        if shipped:
+            subnet = extract_subnet(model, architecture, shipped)
         else:
             subnet = _recalibrated(model, architecture, load_packs(data, "train-fit"), CALIBRATION)
         for pack in todo:
