@@ -21,6 +21,7 @@ from supersam.checkpoints.files import load_checkpoint
 from supersam.errors import CheckpointError
 from supersam.train import loop, step
 from supersam.train.config import TrainConfig, load_config
+from supersam.train.folder import LOCK_FILE
 from supersam.train.loop import train
 from supersam.train.progress import LOG_FILE
 from supersam.train.state import STATE_FILE, WEIGHTS_FILE
@@ -197,7 +198,7 @@ def test_every_process_reports_what_it_skipped_and_the_first_writes_the_weights(
     written = sorted(path.name for path in together[name].iterdir())
 
     each = [f"{what}-{rank}.json" for what in ("drawn", "skipped") for rank in (0, 1)]
-    assert written == sorted([*each, LOG_FILE, STATE_FILE, WEIGHTS_FILE])
+    assert written == sorted([*each, LOCK_FILE, LOG_FILE, STATE_FILE, WEIGHTS_FILE])
 
 
 def test_sigterm_under_torchrun_saves_the_state_and_one_process_goes_on_from_there(runs, alone, assert_agree):
@@ -248,7 +249,7 @@ def test_a_killed_run_goes_on_to_the_very_weights_of_one_that_was_not(runs, stat
     assert 0 < load_checkpoint(out / STATE_FILE).record["step"] <= STEPS
     train(runs.config("killed"), resume=True)
     assert_equal(state_of(out), state_of(whole.out))
-    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == [LOCK_FILE]
 
 
 def test_other_numbers_of_batches_are_refused_when_a_run_goes_on(runs, alone, tells):
