@@ -132,7 +132,8 @@ def search(
             "weights": str(weights.absolute()) if weights else None,
         }
         question |= storage_of(storage, study)
-    check_folder(run, question, resume)
+    if out is not None:  # else a free one is taken at the last moment, as other searches start meanwhile
+        check_folder(run, question, resume)
     if resume and not accept_changed_tables:
         check_tables(completed(run.question()), run)
     _check_options(verify, question, compute, measure, force)
@@ -236,7 +237,7 @@ def _measured_here(
 
 
 def _introduce(searching: "Search", question: dict[str, Any]) -> None:
-    from supersam.latency.table import INTERVAL
+    from supersam.latency import INTERVAL
     from supersam.search.accuracy import ArchiveAccuracy
 
     for device in searching.problem.devices:
