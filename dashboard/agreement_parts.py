@@ -77,4 +77,4 @@ def _row(pair: Pair) -> html.Tr:
 
 def _interval(found: object) -> str:
     ms, lo, hi = (getattr(found, name) for name in ("ms", "lo", "hi"))
-    return f"{wording.number(ms)} [{wording.number(lo)}-{wording.number(hi)}]"
+    return f"{wording.number(ms)} [{wording.between(lo, hi)}]"

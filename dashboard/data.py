@@ -19,7 +19,7 @@ from . import apart, sources
 from .cloud import Cloud, cloud
 from .columns import Column, columns
 from .coverage import Coverage, coverage
-from .devices import Device, read_device, recorded_device
+from .devices import Device, read_device, recorded_device, usable_as
 from .downloads import Downloads
 from .file_cache import FileCache, stamp
 from .sources import Contents, Found, Source
@@ -113,7 +113,7 @@ class Data:
         tables = sorted(self.tables(), key=lambda device: device.is_throughput)
         devices = {device.key: (device, self._why_not(source, device)) for device in tables}
         asked = source.asked.device
-        own = [d for d, reason in devices.values() if asked in (d.key, *d.aliases) and not reason]
+        own = usable_as(devices, asked)
         if asked and not any(self._is_as_recorded(source, device) for device in own):
             recorded = recorded_device(asked, source.stamp, is_changed=bool(own))
             devices[recorded.key] = (recorded, "")

@@ -1,8 +1,7 @@
 """The devices: one latency table each, and the device a run was made for if no table says its latencies."""
 
-import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,7 +71,7 @@ class Device:
     @cached_property
     def fingerprint(self) -> str:
         """The hash of the table that a run writes down; empty without one."""
-        return hashlib.sha256(self.table.to_json().encode()).hexdigest() if self.table else ""
+        return self.table.fingerprint if self.table else ""
 
     @property
     def estimates(self) -> bool:
@@ -126,6 +125,11 @@ def read_device(name: str, path: Path, stamped: Stamp) -> Device:
         return Device(name, stamped, read_table(path))
     except (SuperSAMError, OSError) as problem:
         return Device(name, stamped, problem=f"its table is damaged: {one_line(problem)}")
+
+
+def usable_as(devices: Mapping[str, tuple[Device, str]], name: str | None) -> list[Device]:
+    """Return the devices of a name, be it another one of theirs, that can be used: each comes with why it cannot."""
+    return [device for device, reason in devices.values() if name in (device.key, *device.aliases) and not reason]
 
 
 def recorded_device(name: str, stamped: Stamp, is_changed: bool = False) -> Device:

@@ -12,7 +12,7 @@ from supersam.results.timed import Timed
 from .apart import best_of, fronts
 from .cloud import cloud
 from .data import Data
-from .devices import RECORDED, Device
+from .devices import RECORDED, Device, usable_as
 from .filters import NONE, Filters, read_filters
 from .published import Published, published_on
 from .query import MOST_COMPARED, NO_BUDGET, OVERLAYS, RISKS, ROWS, read_budget, search, write_budget
@@ -90,8 +90,7 @@ def look(data: Data, chosen: Mapping[str, str]) -> View | Nothing:
 
 def _changed(source: Source, devices: Devices) -> list[str]:
     """Return that the table of a run's device is another by now, if it is."""
-    wanted = source.asked.device
-    own = [device for device, reason in devices.values() if wanted in (device.key, *device.aliases) and not reason]
+    own = usable_as(devices, source.asked.device)
     if RECORDED not in devices or not own:
         return []
     return [
@@ -213,9 +212,8 @@ def _device(
 ) -> tuple[Device | None, Device | None]:
     """Return the device to show and the one that is shown by default: that of the run, else the one trusted most."""
     usable = [device for device, reason in devices.values() if not reason]
-    wanted = source.asked.device
     usual, _ = devices.get(RECORDED, (None, ""))  # only there where no table says what the run recorded
-    usual = usual or next((device for device in usable if wanted in (device.key, *device.aliases)), None)
+    usual = usual or next(iter(usable_as(devices, source.asked.device)), None)
     usual = usual or min(usable, key=lambda device: device.distrust, default=None)
     if asked is None:
         return usual, usual

@@ -21,7 +21,7 @@ def number(value: float) -> str:
 
 def latency(found: Latency) -> str:
     """Return for example ``22.1ms [18.0-28.9] estimated``."""
-    return f"{ms(found.ms)} [{number(found.lo)}-{number(found.hi)}] {found.method}"
+    return f"{ms(found.ms)} [{between(found.lo, found.hi)}] {found.method}"
 
 
 def between(lo: float, hi: float) -> str:

@@ -5,6 +5,7 @@ parts, each times the factor of its kind; no network is built (docs/decisions/00
 """
 
 import datetime
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -123,6 +124,11 @@ class LatencyTable(Model):
         """The best grade that the header allows, and why it is no better."""
         throttled = any(entry.throttled for entry in self.entries.values())
         return best_grade(self.method, self.date, self.clock, self.power, self.quality, throttled)
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash that a run writes down, which is that of the file ``save`` writes."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     @property
     def interval(self) -> str:

@@ -20,7 +20,7 @@ def pin() -> int | None:
     """Keep this process on one core, the last it may use; None where the system does not offer it."""
     if not hasattr(os, "sched_setaffinity"):
         return None
-    core = max(os.sched_getaffinity(0))
+    core = _last_core()
     os.sched_setaffinity(0, {core})
     return core
 
@@ -136,8 +136,11 @@ def _virtualised() -> bool | None:
 
 def _core(system: Path) -> Path:
     """Return the folder of the core that ``pin`` takes."""
-    core = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-    return system / f"devices/system/cpu/cpu{core}"
+    return system / f"devices/system/cpu/cpu{_last_core()}"
+
+
+def _last_core() -> int:
+    return max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
 
 
 def _work(seconds: float) -> None:

@@ -1,6 +1,5 @@
 """The problem: which space, which devices with which budgets, and what else an encoder may cost."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +27,7 @@ class Device:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the table."""
-        return hashlib.sha256(self.table.to_json().encode()).hexdigest()
+        return self.table.fingerprint
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,16 @@ def forked(search: Search, question: dict, n_trials: int, number: int):
     return process
 
 
+@pytest.fixture
+def prepared(few, problem_of, truth, tmp_path) -> Search:
+    """A search that workers can join."""
+    run = Run(tmp_path / "run")
+    run.start({})
+    search = Search(run, problem_of(few), truth, 0, "random", f"journal:///{tmp_path}/s.journal")
+    search.prepare([])
+    return search
+
+
 def run_together(search: Search, n_trials: int, n_workers: int = 3):
     search.prepare([])
     return optimize_together(search, {}, n_workers, n_trials, lambda ledger: None, forked)
@@ -194,11 +204,7 @@ def test_a_search_whose_workers_always_die_ends(few, problem_of, truth, tmp_path
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
-def test_who_comes_for_a_dead_worker_has_its_number(few, problem_of, truth, tmp_path):
-    run = Run(tmp_path / "run")
-    run.start({})
-    search = Search(run, problem_of(few), truth, 0, "random", f"journal:///{tmp_path}/s.journal")
-    search.prepare([])
+def test_who_comes_for_a_dead_worker_has_its_number(prepared):
     numbers = []
 
     def start(search, question, n_trials, number):
@@ -209,17 +215,13 @@ def test_who_comes_for_a_dead_worker_has_its_number(few, problem_of, truth, tmp_
             return process
         return forked(search, question, n_trials, number)
 
-    optimize_together(search, {}, 3, 8, lambda ledger: None, start)
+    optimize_together(prepared, {}, 3, 8, lambda ledger: None, start)
 
     assert numbers == [0, 1, 2, 1]
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
-def test_a_problem_that_every_worker_would_meet_ends_the_search_at_once(few, problem_of, truth, tmp_path):
-    run = Run(tmp_path / "run")
-    run.start({})
-    search = Search(run, problem_of(few), truth, 0, "random", f"journal:///{tmp_path}/s.journal")
-    search.prepare([])
+def test_a_problem_that_every_worker_would_meet_ends_the_search_at_once(prepared):
     launched = []
 
     def start(*_):
@@ -228,7 +230,7 @@ def test_a_problem_that_every_worker_would_meet_ends_the_search_at_once(few, pro
         return launched[-1]
 
     with pytest.raises(WorkersDied, match="cannot go on; why stands above"):
-        optimize_together(search, {}, 2, 5, lambda ledger: None, start)
+        optimize_together(prepared, {}, 2, 5, lambda ledger: None, start)
     assert len(launched) == 2
 
 
